@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from services.chassis import halving, metrics
 from services.contracts.refusal import Refusal
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Flush = Callable[[Sequence[Item]], Awaitable[Sequence["Result | Refusal"]]]
+Flush = Callable[[Sequence[Item]], Awaitable[Sequence["Result | Refusal | None"]]]
 """Processes a batch; returns one result per item, in order. A Refusal is raised to the caller of its item."""
 
 
@@ -31,12 +31,17 @@ class Batcher(Generic[Item, Result]):
         size_max: int,
         concurrency_max: int = 1,
         concerns_all: Callable[[Exception], bool] = lambda _error: False,
+        then: Batcher[Item, Result] | None = None,
     ) -> None:
-        """`concerns_all` recognises errors that concern no single item (an upstream is unavailable): every caller gets them."""
+        """`concerns_all` recognises errors that concern no single item (an upstream is unavailable): every caller gets them.
+
+        `then` takes over the items for which `flush` returns None; their callers get its results.
+        """
         self._flush = flush
         self._size_max = size_max
         self._concurrency_max = concurrency_max
         self._concerns_all = concerns_all
+        self._then = then
         self._items = metrics.BATCH_ITEMS.labels(name)
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._running = 0
@@ -45,10 +50,14 @@ class Batcher(Generic[Item, Result]):
     async def submit(self, item: Item) -> Result:
         """Submit one item and wait for its result."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.put(item, future)
+        return await future
+
+    def put(self, item: Item, future: asyncio.Future[Result]) -> None:
+        """Submit one item; its result is set on `future`, unless that is done by then."""
         self._waiting.append((item, future))
         if self._running < self._concurrency_max:
             self._start()
-        return await future
 
     def _start(self) -> None:
         self._running += 1
@@ -79,7 +88,7 @@ class Batcher(Generic[Item, Result]):
 
     async def _flush_part(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> list[None]:
         """Flush a batch or a part of one, and return the results to their callers at once: other parts may take longer."""
-        results: Sequence[Result | Exception]
+        results: Sequence[Any]
         try:
             results = await self._flush([item for item, _ in batch])
             assert len(results) == len(batch), "a flush returns one result per item"
@@ -87,10 +96,14 @@ class Batcher(Generic[Item, Result]):
             if not isinstance(error, Refusal) and not self._concerns_all(error):
                 raise
             results = [error] * len(batch)
-        for (_, future), result in zip(batch, results, strict=True):
+        for (item, future), result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
                 _refuse(future, result)
-            elif not future.done():
+            elif future.done():
+                continue
+            elif result is None and self._then is not None:
+                self._then.put(item, future)
+            else:
                 future.set_result(result)
         return [None] * len(batch)
 

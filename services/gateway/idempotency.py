@@ -11,15 +11,13 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from multidict import CIMultiDictProxy
 from pydantic import ValidationError
 
-from services.chassis.batching import Batcher
 from services.contracts import limits
 from services.gateway import metrics, schemas
 from services.gateway.cache import Cache, CacheUnavailable
@@ -28,10 +26,6 @@ from services.gateway.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 CACHED_SECONDS = 24 * 3600
-BATCH_MAX = 256
-CONCURRENCY_MAX = 1
-"""Under load the next look-up has all keys that arrived during the last one: each round trip costs two system calls."""
-
 _VISIBLE = re.compile(rf"[\x21-\x7e]{{1,{limits.IDEMPOTENCY_KEY_LENGTH_MAX}}}")
 _FINGERPRINT_LENGTH = 64
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
@@ -44,20 +38,22 @@ end
 """One command for a whole batch: the client spends more time on a command than on its arguments."""
 
 
-@dataclass
+@dataclass(slots=True)
 class KeyedRequest:
-    """A request with an idempotency key: its user, its key, and the hash of its content."""
+    """A request with an idempotency key: its user, its key, and the hash of its content.
+
+    `cache_key` is where its response is cached. Clients choose their keys freely, so only the hash of a key is stored.
+    """
 
     user_id: str
     key: str
     request_hash: str
+    cache_key: str = field(init=False)
 
-    @cached_property
-    def cache_key(self) -> str:
-        """Where its response is cached. Clients choose their keys freely, so only the hash of a key is stored."""
-        return f"payflow:response:{self.user_id}:{_digest(self.key)}"
+    def __post_init__(self) -> None:
+        self.cache_key = f"payflow:response:{self.user_id}:{_digest(self.key)}"
 
-    @cached_property
+    @property
     def fingerprint(self) -> bytes:
         """The beginning of the cached entry; an entry that begins otherwise belongs to another request."""
         return _digest(f"{self.user_id}\n{self.key}\n{self.request_hash}").encode()
@@ -96,26 +92,10 @@ class ResponseCache:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._look_ups: Batcher[KeyedRequest, Accepted | None] = Batcher(
-            "response_look_ups", self._find_all, size_max=BATCH_MAX, concurrency_max=CONCURRENCY_MAX
-        )
         self._writing: set[asyncio.Task[None]] = set()
 
-    async def find(self, request: KeyedRequest) -> Accepted | None:
-        """The cached response. None if there is none, Redis is unavailable, or the entry is not valid for this request."""
-        return await self._look_ups.submit(request)
-
-    def store(self, responses: Sequence[tuple[KeyedRequest, Accepted]]) -> None:
-        """Cache these in the background: no response waits for it, and it may fail."""
-        task = asyncio.create_task(self._store(responses))
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
-
-    async def close(self) -> None:
-        """Wait for unfinished writes."""
-        await asyncio.gather(*self._writing)
-
-    async def _find_all(self, requests: Sequence[KeyedRequest]) -> list[Accepted | None]:
+    async def find_all(self, requests: Sequence[KeyedRequest]) -> list[Accepted | None]:
+        """The cached responses. None if there is none, Redis is unavailable, or the entry is not valid for this request."""
         try:
             (entries,) = await self._cache.run(("MGET", *(request.cache_key for request in requests)))
         except CacheUnavailable:
@@ -126,6 +106,16 @@ class ResponseCache:
         return [
             None if entry is None else _read(request, entry) for request, entry in zip(requests, entries, strict=True)
         ]
+
+    def store(self, responses: Sequence[tuple[KeyedRequest, Accepted]]) -> None:
+        """Cache these in the background: no response waits for it, and it may fail."""
+        task = asyncio.create_task(self._store(responses))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def close(self) -> None:
+        """Wait for unfinished writes."""
+        await asyncio.gather(*self._writing)
 
     async def _store(self, responses: Sequence[tuple[KeyedRequest, Accepted]]) -> None:
         keys = [request.cache_key for request, _ in responses]

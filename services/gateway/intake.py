@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import structlog
 from aiohttp import web
 
 from services.chassis.batching import Batcher
 from services.chassis.encoding import encode
 from services.contracts.refusal import OutcomeUnknown, Refusal, from_problem
 from services.contracts.refusals.transaction import Busy
+from services.gateway import metrics
 from services.gateway.clients.transaction import TransactionClient, TransferItem
+from services.gateway.errors import IdempotencyKeyInUse, IdempotencyKeyReused, NoResponseInTime
 from services.gateway.idempotency import Accepted, KeyedRequest, ResponseCache
+from services.gateway.operations import REQUEST_SECONDS
 from services.gateway.settings import REQUESTS_MAX
 
 BATCH_MAX = 256
 CONCURRENCY_MAX = 2
 """A second batch while the first is delayed; more would only make the batches smaller."""
+
+LOOK_UPS_MAX = 1
+"""Under load the next look-up has all keys that arrived during the last one: each round trip costs two system calls."""
 
 UNDER_WAY_MAX = CONCURRENCY_MAX * BATCH_MAX
 QUEUE_SECONDS_MAX = 2.0
@@ -28,8 +36,15 @@ QUEUE_SECONDS_MAX = 2.0
 
 RETRY_AFTER_SECONDS = 2
 
+LOGGED_MAX = 64
+"""So many transfers of a batch in one log line."""
+
 _MALFORMED = frozenset({400, 413, 422})
 """Statuses that reject a whole batch because one item is malformed."""
+
+_COUNTED = {IdempotencyKeyInUse.code: "in_use", IdempotencyKeyReused.code: "reused"}
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +65,15 @@ def busy() -> Busy:
 
 
 class AdmissionCounter:
-    """Counts the requests under way, from the look-up of a cached response to the response of the transaction service."""
+    """Counts the requests under way, from the look-up of a cached response to the response of the transaction service.
+
+    A request that waits for more than `REQUEST_SECONDS` ends with `NoResponseInTime`: one timer serves all requests.
+    """
 
     def __init__(self, requests_max: int) -> None:
         self._requests_max = requests_max
-        self._started: dict[object, float] = {}
+        self._started: dict[asyncio.Future[Accepted], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_full(self) -> bool:
@@ -64,28 +83,41 @@ class AdmissionCounter:
             return True
         return under_way >= UNDER_WAY_MAX and time.monotonic() - next(iter(self._started.values())) > QUEUE_SECONDS_MAX
 
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Count one request while the block runs.
+    def open(self) -> asyncio.Future[Accepted]:
+        """Count one request, until its caller calls `close` with the future of its result.
 
         Raises:
             Busy: it would wait too long.
         """
         if self.is_full:
             raise busy()
-        key = object()
-        self._started[key] = time.monotonic()
-        try:
-            yield
-        finally:
-            del self._started[key]
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Accepted] = loop.create_future()
+        self._started[future] = time.monotonic()
+        if self._timer is None:
+            self._timer = loop.call_later(REQUEST_SECONDS, self._end_late)
+        return future
+
+    def close(self, future: asyncio.Future[Accepted]) -> None:
+        """Stop counting a request."""
+        del self._started[future]
+
+    def _end_late(self) -> None:
+        self._timer = None
+        for future, started in self._started.items():
+            left = started + REQUEST_SECONDS - time.monotonic()
+            if left > 0:
+                self._timer = asyncio.get_running_loop().call_later(left, self._end_late)
+                return
+            if not future.done():
+                future.set_exception(NoResponseInTime())
 
 
 class _Lane(NamedTuple):
     """Requests that are counted and batched together."""
 
     counter: AdmissionCounter
-    batcher: Batcher[Submission, Accepted]
+    look_ups: Batcher[Submission, Accepted]
 
 
 class Intake:
@@ -102,7 +134,10 @@ class Intake:
 
     def _lane(self, name: str, requests_max: int) -> _Lane:
         batcher = Batcher(name, self._flush, size_max=BATCH_MAX, concurrency_max=CONCURRENCY_MAX)
-        return _Lane(AdmissionCounter(requests_max), batcher)
+        look_ups = Batcher(
+            "response_look_ups", self._look_up, size_max=BATCH_MAX, concurrency_max=LOOK_UPS_MAX, then=batcher
+        )
+        return _Lane(AdmissionCounter(requests_max), look_ups)
 
     @property
     def is_full(self) -> bool:
@@ -116,16 +151,24 @@ class Intake:
         """Have one transfer accepted, or return the cached response to the same request.
 
         Raises:
-            OutcomeUnknown: no response in time; a retry with the same key returns the outcome.
+            OutcomeUnknown: no response within `REQUEST_SECONDS`; a retry with the same key returns the outcome.
             Unavailable: the transaction service is unavailable, or (Busy) too many requests wait for it.
             Refusal: the transaction service refused this transfer.
         """
         lane = self._by_email if "email" in item["to"] else self._by_wallet
         request = KeyedRequest(item["user_id"], item["idempotency_key"], item["request_hash"])
         # Counted before the first await: an admitted request is not refused later.
-        with lane.counter.slot():
-            cached = await self._cached.find(request)
-            return cached if cached is not None else await lane.batcher.submit(Submission(request, item))
+        future = lane.counter.open()
+        try:
+            lane.look_ups.put(Submission(request, item), future)
+            return await future
+        finally:
+            lane.counter.close(future)
+
+    async def _look_up(self, submissions: Sequence[Submission]) -> list[Accepted | None]:
+        found = await self._cached.find_all([submission.request for submission in submissions])
+        _report(submissions, found)
+        return found
 
     async def _flush(self, submissions: Sequence[Submission]) -> list[Accepted | Refusal]:
         try:
@@ -143,6 +186,7 @@ class Intake:
             items = []
         if len(items) != len(submissions):
             raise OutcomeUnknown("the response of the transaction service is not valid")
+        _report(submissions, items)
         pairs = zip(submissions, items, strict=True)
         accepted = [(sent.request, item) for sent, item in pairs if isinstance(item, Accepted)]
         if accepted:
@@ -155,6 +199,27 @@ def _read(item: Mapping[str, Any]) -> Accepted | Refusal:
         return from_problem(item["problem"], item.get("headers") or {})
     transfer = item["transfer"]
     return Accepted(str(transfer["id"]), encode(transfer), replayed=bool(item["replayed"]))
+
+
+def _report(submissions: Sequence[Submission], results: Sequence[Accepted | Refusal | None]) -> None:
+    """Count the results of a batch, and log the transfers in it: a line for each would cost as much as accepting it."""
+    for counted, number in Counter(map(_count_as, results)).items():
+        if counted is not None:
+            metrics.IDEMPOTENCY.labels(counted).inc(number)
+    transfers = [
+        f"{result.transfer_id} {'replayed' if result.replayed else 'new'} {sent.item['user_id']} {sent.item['request_id']}"
+        for sent, result in zip(submissions, results, strict=True)
+        if isinstance(result, Accepted)
+    ]
+    for start in range(0, len(transfers), LOGGED_MAX):
+        part = transfers[start : start + LOGGED_MAX]
+        log.info("transfers_accepted", items=len(part), transfers=part, request_id=part[0].rpartition(" ")[2])
+
+
+def _count_as(result: Accepted | Refusal | None) -> str | None:
+    if isinstance(result, Accepted):
+        return "replayed" if result.replayed else "new"
+    return None if result is None else _COUNTED.get(result.code)
 
 
 INTAKE: web.AppKey[Intake] = web.AppKey("intake")

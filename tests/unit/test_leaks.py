@@ -10,7 +10,7 @@ import pytest
 from tests.harness import leaks
 
 INNOCENT = json.dumps(
-    {"event": "transfer_accepted", "service": "gateway", "transfer_id": "0196f0c0-0000-7000-8000-000000000001"}
+    {"event": "transfers_accepted", "service": "gateway", "transfer_id": "0196f0c0-0000-7000-8000-000000000001"}
 )
 
 

@@ -6,7 +6,6 @@ import asyncio
 import time
 from typing import Any
 
-import structlog
 from aiohttp import web
 
 from services.chassis import problems, tracing
@@ -14,14 +13,13 @@ from services.chassis.body import InvalidParameter
 from services.chassis.encoding import encode
 from services.contracts.api_keys import Scope
 from services.contracts.refusal import Refusal
-from services.gateway import errors, idempotency, metrics, operations, responses, schemas
+from services.gateway import errors, idempotency, operations, responses, schemas
 from services.gateway.api import preference, timeline
 from services.gateway.api.waiting import LONG_POLLS
 from services.gateway.clients.notification import NotificationClient
 from services.gateway.clients.service import NOT_FOUND, attempt
 from services.gateway.clients.transaction import TransferItem
 from services.gateway.clients.wallet import WalletClient
-from services.gateway.idempotency import Accepted
 from services.gateway.intake import INTAKE
 from services.gateway.operations import BODY, QUERY, SENT, Operation, Response, path_id
 from services.gateway.security.authentication import PRINCIPAL
@@ -42,8 +40,6 @@ SIMULATE = "PayFlow-Simulate"
 
 SIMULATED: web.RequestKey[dict[str, Any]] = web.RequestKey("simulated", dict)
 """What a simulation adds to the transfer, perhaps nothing; present if the header was accepted."""
-
-log = structlog.get_logger()
 
 
 async def create_transfer(request: web.Request) -> web.Response:
@@ -93,9 +89,12 @@ def new_item(
         InvalidRequest: the request asks for a simulated failure, and this gateway is not in demo mode.
         IdempotencyKeyMissing, IdempotencyKeyInvalid
     """
-    if SIMULATE in request.headers and SIMULATED not in request:
-        # A request that expects a simulated failure must not move real money.
-        raise InvalidParameter(SIMULATE, "is accepted in demo mode only")
+    simulation: dict[str, Any] = {}
+    if SIMULATE in request.headers:
+        if SIMULATED not in request:
+            # A request that expects a simulated failure must not move real money.
+            raise InvalidParameter(SIMULATE, "is accepted in demo mode only")
+        simulation = request[SIMULATED]
     item: TransferItem = {
         "user_id": request[PRINCIPAL].user_id,
         "idempotency_key": idempotency.read_key(request.headers),
@@ -110,7 +109,7 @@ def new_item(
         "request_id": tracing.request_id(),
         "traceparent": tracing.traceparent(),
     }
-    if simulation := request.get(SIMULATED):
+    if simulation:
         item["simulation"] = simulation
     return item
 
@@ -122,17 +121,10 @@ async def submit(request: web.Request, item: TransferItem) -> web.Response:
         Refusal: whatever the transaction service refuses.
     """
     started = time.monotonic()
-    accepted = await _accept_in_time(request, item)
-    metrics.IDEMPOTENCY.labels("replayed" if accepted.replayed else "new").inc()
-    log.info(
-        "transfer_accepted",
-        transfer_id=accepted.transfer_id,
-        user_id=item["user_id"],
-        replayed=accepted.replayed,
-    )
-    headers = {"Location": f"{BASE}/{accepted.transfer_id}"} | (
-        {idempotency.REPLAYED: "true"} if accepted.replayed else {}
-    )
+    accepted = await request.app[INTAKE].accept(item)
+    headers = {"Location": f"{BASE}/{accepted.transfer_id}"}
+    if accepted.replayed:
+        headers[idempotency.REPLAYED] = "true"
     seconds = preference.wait_seconds(request.headers.getall("Prefer", ()))
     if seconds is not None:
         final = await _wait(request, accepted.transfer_id, seconds, until=started + seconds + WAIT_MARGIN_SECONDS)
@@ -194,21 +186,6 @@ async def read_timeline(request: web.Request, *, viewer: str | None) -> dict[str
         viewer=viewer,
         unavailable=[name for name, result in optional.items() if result is None],
     )
-
-
-async def _accept_in_time(request: web.Request, item: TransferItem) -> Accepted:
-    try:
-        async with asyncio.timeout(operations.REQUEST_SECONDS):
-            return await request.app[INTAKE].accept(item)
-    except TimeoutError:
-        raise errors.NoResponseInTime from None
-    except Refusal as refusal:
-        if result := _RESULTS.get(refusal.code):
-            metrics.IDEMPOTENCY.labels(result).inc()
-        raise
-
-
-_RESULTS = {errors.IdempotencyKeyInUse.code: "in_use", errors.IdempotencyKeyReused.code: "reused"}
 
 
 async def _wait(request: web.Request, transfer_id: str, seconds: int, *, until: float) -> dict[str, Any] | None:

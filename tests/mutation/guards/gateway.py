@@ -67,12 +67,25 @@ MUTANTS = (
         changes=[
             Change(
                 "services/gateway/intake.py",
-                "        with lane.counter.slot():\n",
-                "        await self._cached.find(request)\n        with lane.counter.slot():\n",
+                "        future = lane.counter.open()\n",
+                "        await self._cached.find_all([request])\n        future = lane.counter.open()\n",
             )
         ],
         works=WORKS,
-        caught_by=["tests/unit/gateway/test_intake.py"],
+        caught_by=["tests/unit/gateway/test_intake.py::test_a_request_is_counted_before_the_cache_look_up"],
+    ),
+    Mutant(
+        name="only-the-oldest-has-a-deadline",
+        guard="each request that moves money ends at its own deadline",
+        changes=[
+            Change(
+                "services/gateway/intake.py",
+                "                self._timer = asyncio.get_running_loop().call_later(left, self._end_late)\n",
+                "",
+            )
+        ],
+        works=WORKS,
+        caught_by=["tests/unit/gateway/test_intake.py::test_each_request_ends_at_its_own_deadline"],
     ),
     Mutant(
         name="read-joins-an-earlier-query",
@@ -145,7 +158,7 @@ MUTANTS = (
     Mutant(
         name="simulation-pays",
         guard="a simulated failure outside demo mode is refused before any payment",
-        changes=[Change(API_TRANSFERS, "if SIMULATE in request.headers and SIMULATED not in request:", "if False:")],
+        changes=[Change(API_TRANSFERS, "    if SIMULATE in request.headers:\n", "    if False:\n")],
         works=WORKS,
         caught_by=["tests/integration/gateway/test_simulation.py::test_simulation_requires_demo_mode"],
     ),

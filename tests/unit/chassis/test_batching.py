@@ -157,3 +157,28 @@ async def test_errors_that_concern_all_items_are_not_halved() -> None:
 
     assert [Unavailable] * 5 == [type(one) for one in refused]
     assert ([ConnectionError] * 5, 2) == ([type(one) for one in unavailable], calls)
+
+
+async def test_items_without_a_result_are_passed_on() -> None:
+    """Items without a result go to the next batcher, and its results to their callers; one that has left is skipped."""
+    passed_on: list[int] = []
+    may_end = asyncio.Event()
+
+    async def double(items: Sequence[int]) -> list[int]:
+        passed_on.extend(items)
+        return [2 * item for item in items]
+
+    async def find_even(items: Sequence[int]) -> list[int | None]:
+        await may_end.wait()
+        return [item if item % 2 == 0 else None for item in items]
+
+    after: Batcher[int, int] = Batcher("test", double, size_max=100)
+    first: Batcher[int, int] = Batcher("test", find_even, size_max=100, then=after)
+    callers = [asyncio.create_task(first.submit(number)) for number in range(6)]
+    await asyncio.sleep(0)
+    callers[1].cancel()
+    await asyncio.wait([callers[1]])
+    may_end.set()
+
+    assert [0, 2, 6, 4, 10] == [await caller for caller in callers if not caller.cancelled()]
+    assert [3, 5] == passed_on

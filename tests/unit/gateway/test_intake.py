@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from services.contracts.refusals.transaction import Busy
+from services.gateway import intake as intake_module
 from services.gateway.clients.transaction import TransferItem
+from services.gateway.errors import NoResponseInTime
 from services.gateway.idempotency import Accepted, KeyedRequest, ResponseCache
-from services.gateway.intake import Intake
+from services.gateway.intake import AdmissionCounter, Intake
 
 ACCEPTED = Accepted("0192a000-0000-7000-8000-000000000001", b"{}", replayed=True)
 UNUSED: Any = None
@@ -24,10 +28,10 @@ class SlowCache(ResponseCache):
         self.lookups = 0
         self.may_respond = asyncio.Event()
 
-    async def find(self, request: KeyedRequest) -> Accepted | None:  # noqa: ARG002 - the same for every request
-        self.lookups += 1
+    async def find_all(self, requests: Sequence[KeyedRequest]) -> list[Accepted | None]:
+        self.lookups += len(requests)
         await self.may_respond.wait()
-        return ACCEPTED
+        return [ACCEPTED] * len(requests)
 
 
 def transfer(key: str) -> TransferItem:
@@ -62,3 +66,44 @@ async def test_a_request_is_counted_before_the_cache_look_up() -> None:
     assert [ACCEPTED, ACCEPTED] == await asyncio.gather(*admitted)
     assert 2 == cache.lookups
     assert not intake.is_full
+
+
+async def test_each_request_ends_at_its_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request without a response ends with 504 after its time, also if it began later than others, and counts no longer."""
+    monkeypatch.setattr(intake_module, "REQUEST_SECONDS", 0.05)
+    intake = Intake(UNUSED, SlowCache(), requests_max=2)
+    began = time.monotonic()
+    first = asyncio.create_task(intake.accept(transfer("k-1")))
+    while time.monotonic() - began < 0.02:
+        await asyncio.sleep(0)
+    later = asyncio.create_task(intake.accept(transfer("k-2")))
+
+    ended = []
+    async with asyncio.timeout(10):
+        for request in (first, later):
+            with pytest.raises(NoResponseInTime):
+                await request
+            ended.append(time.monotonic() - began)
+
+    assert 0.05 <= ended[0]
+    assert 0.07 <= ended[1]
+    assert not intake.is_full
+
+
+async def test_a_response_in_time_is_not_affected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline of a request that has its response affects no later request."""
+    monkeypatch.setattr(intake_module, "REQUEST_SECONDS", 0.05)
+    counter = AdmissionCounter(10)
+    began = time.monotonic()
+    responded = counter.open()
+    responded.set_result(ACCEPTED)
+    counter.close(responded)
+    while time.monotonic() - began < 0.02:
+        await asyncio.sleep(0)
+
+    waiting = counter.open()
+    with pytest.raises(NoResponseInTime):
+        await asyncio.wait_for(waiting, 30)
+
+    assert 0.07 <= time.monotonic() - began
+    assert ACCEPTED == await responded
