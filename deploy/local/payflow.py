@@ -70,6 +70,7 @@ class PayFlow:
             "gateway": self.wiring.gateway_url,
             "services": {service: self.wiring.service_url(service) for service in SERVICES},
             "databases": {service: postgres.dsn(service, f"payflow_{service}_owner") for service in SERVICES},
+            "monitoring_database": postgres.dsn("postgres", "payflow_monitor"),
             "rabbitmq": rabbitmq.url,
             "rabbitmq_management": rabbitmq.management_url,
             "redis": redis.url,

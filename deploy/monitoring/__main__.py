@@ -11,7 +11,8 @@ from pathlib import Path
 from deploy import programs
 from deploy.local.home import REPOSITORY, Home
 from deploy.local.signals import cancel_on_signals
-from deploy.monitoring import beside, local, overview, prepare
+from deploy.monitoring import beside, local, prepare
+from deploy.monitoring.dashboards import files as dashboards
 
 USAGE = """\
 usage: python -m deploy.monitoring COMMAND
@@ -28,8 +29,7 @@ def main(arguments: list[str]) -> int:
         case ["prepare", folder]:
             return programs.exit_code(lambda: prepare.prepare(Path(folder)))
         case ["dashboards"]:
-            (REPOSITORY / "monitoring" / "grafana" / "dashboards" / "overview.json").write_text(overview.text())
-            return 0
+            return programs.exit_code(lambda: dashboards.write(REPOSITORY / "monitoring" / "grafana" / "dashboards"))
         case ["local"]:
             return programs.exit_code(lambda: print(local.text(Home.from_environment(os.environ)), end=""))
         case ["monitor"]:

@@ -158,7 +158,7 @@ class Servers:
 
     def _environment(self, name: str) -> dict[str, str]:
         if name == "postgres":
-            return {"DATA_SOURCE_NAME": f"{self._stack['databases']['transaction']}?sslmode=disable"}
+            return {"DATA_SOURCE_NAME": f"{self._stack['monitoring_database']}?sslmode=disable"}
         if name != "redis":
             return {}
         cache = urlsplit(self._stack["redis"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -56,6 +56,9 @@ async def record_events(pool: Pool, events: Sequence[TransferEvent], *, with_del
     for kind, notifications_count in kinds.items():
         metrics.NOTIFICATIONS.labels(kind).inc(notifications_count)
     metrics.REPEATS.inc(len(events) - events_count)
+    if entries:
+        occurred_at = min(entry.event.occurred_at for entry in entries)
+        metrics.DELAY.observe(max(0.0, (datetime.now(UTC) - occurred_at).total_seconds()))
     user_ids = frozenset(entry.user_id for entry in entries)
     return Recorded(events_count, kinds.total(), len(events) - events_count, user_ids)
 

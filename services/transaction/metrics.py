@@ -17,6 +17,18 @@ DURATION = Histogram(
     "Seconds from acceptance to the outcome.",
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 90, 120),
 )
+MOVED = Counter(
+    "payflow_money_moved_minor_units_total", "Money of completed transfers, in minor units.", ["kind", "currency"]
+)
+HOP_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+PUBLISH_WAIT = Histogram(
+    "payflow_transfer_publish_seconds",
+    "Seconds from acceptance to the publish, of the oldest transfer of each message.",
+    buckets=HOP_BUCKETS,
+)
+PICKUP_WAIT = Histogram(
+    "payflow_transfer_pickup_seconds", "Seconds from the publish of a message to a worker.", buckets=HOP_BUCKETS
+)
 INTAKE = Counter("payflow_intake_total", "Requests to create a transfer, by result.", ["result"])
 CONFLICTED = Counter(
     "payflow_transfer_conflicts_total", "Transfers that the wallet knows with another request. Must stay 0."
@@ -40,5 +52,10 @@ def count_finalized(rows: Sequence[Record]) -> None:
     for (kind, code), count in collections.Counter((row["kind"], row["failure_code"]) for row in rows).items():
         FINALIZED.labels(kind, code or "completed").inc(count)
     now = time.time()
+    moved: collections.Counter[tuple[str, str]] = collections.Counter()
     for row in rows:
         DURATION.observe(max(0.0, now - row["created_at"].timestamp()))
+        if row["failure_code"] is None:
+            moved[row["kind"], row["currency"]] += row["amount"]
+    for (kind, currency), amount in moved.items():
+        MOVED.labels(kind, currency).inc(amount)

@@ -13,7 +13,7 @@ from services.chassis.consumer import DeadLetter, Delivery, Retry, Verdict
 from services.chassis.database import LockTimeout, Pool
 from services.contracts.messages import TransferCommand, format_time
 from services.contracts.refusal import Refusal, Unavailable
-from services.transaction import commands, commands_heartbeats
+from services.transaction import commands, commands_heartbeats, metrics
 from services.transaction.store import WalletResult
 from services.transaction.wallet_client import WalletClient, WalletResponse
 
@@ -44,6 +44,7 @@ class Worker:
                 the window is acknowledged.
         """
         picked_up_at = datetime.now(UTC)
+        _observe_hops(window, picked_up_at)
         try:
             responses = await self._wallet.post([delivery.item for delivery in window])
         except Refusal as refusal:
@@ -127,3 +128,14 @@ def _verdict(response: WalletResponse) -> Verdict:
     if response.outcome == RETRY:
         return Retry("wallet_busy")
     return None
+
+
+def _observe_hops(window: Sequence[Delivery[TransferCommand]], picked_up_at: datetime) -> None:
+    """Measure how long the messages of a window waited in the outbox and in the broker, one observation for each message."""
+    accepted: dict[datetime, datetime] = {}
+    for delivery in window:
+        accepted_at = delivery.item.accepted_at
+        accepted[delivery.sent_at] = min(accepted_at, accepted.get(delivery.sent_at, accepted_at))
+    for sent_at, accepted_at in accepted.items():
+        metrics.PUBLISH_WAIT.observe(max(0.0, (sent_at - accepted_at).total_seconds()))
+        metrics.PICKUP_WAIT.observe(max(0.0, (picked_up_at - sent_at).total_seconds()))

@@ -29,7 +29,7 @@ Injection = Callable[[Rig], AbstractAsyncContextManager[None]]
 
 DISK_MEGABYTES = 16
 BALLAST_MEGABYTES = 12
-CONNECTIONS_SHARE = 0.85
+CONNECTIONS_SHARE = 0.9
 FINALIZED_SECONDS_MAX = 30.0
 HASH_BYTES = 32
 EXPIRES_IN = timedelta(hours=1)

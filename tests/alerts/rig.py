@@ -35,6 +35,8 @@ INTERVAL = str(monitoring.read(monitoring.FOLDER / "prometheus" / "prometheus.ym
 """As in Compose."""
 
 LOADED_SECONDS_MAX = 60.0
+WARM_SCRAPES = 3
+"""An increase of a counter is seen only once the counter was read before."""
 
 
 @dataclass(slots=True)
@@ -82,6 +84,7 @@ async def start(folder: Path, *, report: Report) -> AsyncIterator[Rig]:
         )
         for work in (servers.watch(report), rig.notifications.follow(), rig.traffic.run()):
             parts.push_async_callback(_end, asyncio.create_task(work))
+        await prometheus.until(f"min(count_over_time(up[10m])) >= {WARM_SCRAPES}")
         yield rig
 
 

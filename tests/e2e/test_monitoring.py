@@ -43,6 +43,10 @@ TARGETS = 20
 """Twelve processes, the broker and its queues, four exporters, Prometheus and Alertmanager."""
 
 
+SESSIONS_MIN = 10
+"""Each of eleven processes has at least one."""
+
+
 @pytest.fixture(scope="module")
 async def monitored(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """The shared stack, or one of commands."""
@@ -145,6 +149,11 @@ async def test_rules_are_evaluated_without_an_error(server: Prometheus) -> None:
         rule.get("alert") or rule["record"] for rule in monitoring.rules()
     )
     assert [] == [(rule["name"], rule["lastError"]) for rule in loaded if rule.get("lastError")]
+
+
+async def test_sessions_of_all_users_are_counted(server: Prometheus) -> None:
+    """The login of the exporter sees the sessions of the services: otherwise PostgresConnectionsHigh could never fire."""
+    await server.until(f"sum(pg_stat_activity_count) > {SESSIONS_MIN}", seconds=SCRAPE_SECONDS_MAX)
 
 
 @asynccontextmanager

@@ -17,10 +17,11 @@ RULE_TESTS = sorted((FOLDER / "prometheus" / "tests").glob("*.yml"))
 DASHBOARDS = sorted((FOLDER / "grafana" / "dashboards").glob("*.json"))
 
 EXPORTERS = {
-    "node": ("node_cpu_seconds_total", "node_filesystem_.*", "node_memory_.*", "node_load1", "node_disk_.*"),
+    "node": ("node_cpu_seconds_total", "node_(filesystem|memory|disk|network)_.*", "node_load1"),
     "postgres": (
         "pg_up",
         "pg_stat_.*",
+        "pg_locks_count",
         "pg_settings_max_connections",
         "pg_database_size_bytes",
         "pg_replication_slots_active",
@@ -28,6 +29,8 @@ EXPORTERS = {
     "redis": ("redis_up", "redis_memory_used_bytes", "redis_commands_processed_total", "redis_connected_clients"),
     "rabbitmq": ("rabbitmq_.*",),
     "prometheus": ("up", "ALERTS"),
+    # Of the Python client, which each process of PayFlow uses.
+    "process": ("process_.*",),
     # cAdvisor cannot run in the tests. Names and labels: docs/storage/prometheus.md of google/cadvisor.
     "cadvisor": ("container_cpu_usage_seconds_total", "container_memory_working_set_bytes"),
 }

@@ -8,28 +8,46 @@ from typing import Any
 
 import pytest
 
-from deploy.monitoring import overview
+from deploy.monitoring.dashboards import files
 from tests.harness import monitoring, promql
 from tests.harness.monitoring import DASHBOARDS, FOLDER
 
-DASHBOARD = json.loads((FOLDER / "grafana" / "dashboards" / "overview.json").read_text())
-PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-EACH = pytest.mark.parametrize("panel", PANELS, ids=lambda panel: str(panel["title"]))
+PATHS = {path.name: path for path in DASHBOARDS}
+ALL = {name: json.loads(path.read_text()) for name, path in PATHS.items()}
+EACH_DASHBOARD = pytest.mark.parametrize("dashboard", ALL.values(), ids=ALL)
+PANELS = {
+    f"{name} {panel['title']}": panel
+    for name, dashboard in ALL.items()
+    for panel in dashboard["panels"]
+    if panel["type"] != "row"
+}
+EACH = pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 PROVISIONING = FOLDER / "grafana" / "provisioning"
 
 
-def test_the_file_is_what_its_source_makes() -> None:
-    """`make dashboards` writes it."""
-    assert DASHBOARDS == [FOLDER / "grafana" / "dashboards" / "overview.json"]
-    assert overview.text() == DASHBOARDS[0].read_text()
+def test_the_files_are_what_their_source_makes() -> None:
+    """`make dashboards` writes them, and Grafana in a cluster gets each."""
+    (generator,) = monitoring.read(FOLDER / "grafana" / "dashboards" / "kustomization.yaml")["configMapGenerator"]
+
+    assert files.texts() == {name: path.read_text() for name, path in PATHS.items()}
+    assert sorted(PATHS) == sorted(generator["files"])
+
+
+def test_addresses_and_titles_are_distinct() -> None:
+    """The uid is a part of the address of a dashboard; alerts link to it."""
+    names = [(dashboard["uid"], dashboard["title"]) for dashboard in ALL.values()]
+
+    assert len(ALL) == len({uid for uid, _ in names}) == len({title for _, title in names})
+    assert [] == [uid for uid, _ in names if not uid.startswith("payflow-")]
 
 
 @EACH
 def test_a_panel_explains_itself(panel: dict[str, Any]) -> None:
-    """It has a title, a unit, and whole sentences that say what it shows or what to do."""
+    """It has a title, a unit, and whole sentences that say what it shows or what to do; each series has a name."""
     assert panel["title"]
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert panel["description"].endswith(".")
+    assert len({target["legendFormat"] for target in panel["targets"]}) == len(panel["targets"])
 
 
 @EACH
@@ -62,16 +80,17 @@ def test_limits_are_drawn_in_order(panel: dict[str, Any]) -> None:
     assert all(low < high for low, high in pairwise(values[1:]))
 
 
-def test_panels_do_not_overlap() -> None:
+@EACH_DASHBOARD
+def test_panels_do_not_overlap(dashboard: dict[str, Any]) -> None:
     """They fill a grid of 24 columns, and their numbers are distinct."""
     cells: set[tuple[int, int]] = set()
-    for panel in DASHBOARD["panels"]:
+    for panel in dashboard["panels"]:
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24
         own = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
         assert not own & cells, panel["title"]
         cells |= own
-    numbers = [panel["id"] for panel in DASHBOARD["panels"]]
+    numbers = [panel["id"] for panel in dashboard["panels"]]
     assert len(numbers) == len(set(numbers))
 
 

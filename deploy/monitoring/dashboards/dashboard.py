@@ -15,7 +15,7 @@ STAT_HEIGHT = 4
 GRAPH_HEIGHT = 8
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
-Unit = Literal["short", "s", "ops", "reqps", "percentunit", "bytes", "none"]
+Unit = Literal["short", "s", "ops", "reqps", "percentunit", "bytes", "Bps", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,31 @@ class Row:
     panels: Sequence[Panel]
 
 
-def text(*, uid: str, title: str, description: str, rows: Sequence[Row]) -> str:
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """One dashboard; its `uid` is part of its address and never changes."""
+
+    uid: str
+    title: str
+    description: str
+    rows: Sequence[Row]
+
+
+def quantiles(buckets: str, labels: str = "") -> tuple[Query, ...]:
+    """Queries for the median, the 95th and the 99th percentile of a histogram."""
+    selector = f"{buckets}{{{labels}}}" if labels else buckets
+    return tuple(
+        Query(f"histogram_quantile({quantile}, sum by (le) (rate({selector}[$__rate_interval])))", f"{quantile:.0%}")
+        for quantile in (0.5, 0.95, 0.99)
+    )
+
+
+def text(dashboard: Dashboard) -> str:
     """The JSON of a dashboard."""
     made = {
-        "uid": uid,
-        "title": title,
-        "description": description,
+        "uid": dashboard.uid,
+        "title": dashboard.title,
+        "description": dashboard.description,
         "tags": ["payflow"],
         "schemaVersion": SCHEMA_VERSION,
         "editable": False,
@@ -67,11 +86,16 @@ def text(*, uid: str, title: str, description: str, rows: Sequence[Row]) -> str:
         "refresh": "10s",
         "time": {"from": "now-1h", "to": "now"},
         "timezone": "utc",
+        "links": [_LINKS],
         "templating": {"list": [_datasource()]},
         "annotations": {"list": []},
-        "panels": [panel | {"id": number} for number, panel in enumerate(_panels(rows), start=1)],
+        "panels": [panel | {"id": number} for number, panel in enumerate(_panels(dashboard.rows), start=1)],
     }
     return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
+
+
+_LINKS = {"type": "dashboards", "title": "PayFlow", "tags": ["payflow"], "asDropdown": True, "keepTime": True}
+"""To the other dashboards."""
 
 
 def _datasource() -> dict[str, Any]:

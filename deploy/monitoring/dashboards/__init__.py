@@ -1,0 +1,1 @@
+"""The dashboards of Grafana as code, written to `monitoring/grafana/dashboards/` by `make dashboards`."""
