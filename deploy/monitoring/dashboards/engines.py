@@ -43,7 +43,6 @@ POSTGRES = Row(
             (Query(f"sum by (datname) (rate(pg_stat_database_xact_rollback{{{OURS}}}[{RATE}]))", "{{datname}}"),),
             "ops",
             "Some are normal; a jump means failing statements: read the log of the service.",
-            width=6,
         ),
         Panel(
             "Pages found in memory",
@@ -57,7 +56,6 @@ POSTGRES = Row(
             ),
             "percentunit",
             "Below 95 % for long: give PostgreSQL more memory (shared_buffers).",
-            width=6,
             warn_from=0.95,
             act_from=0.8,
             low_is_bad=True,
@@ -67,17 +65,6 @@ POSTGRES = Row(
             (Query(f"max by (datname) (pg_database_size_bytes{{{OURS}}})", "{{datname}}"),),
             "bytes",
             "Steady growth is normal, the ledger is never deleted: plan the disk by its slope.",
-            width=6,
-        ),
-        Panel(
-            "Checkpoints",
-            (
-                Query(f"sum(rate(pg_stat_bgwriter_checkpoints_timed[{RATE}]))", "timed"),
-                Query(f"sum(rate(pg_stat_bgwriter_checkpoints_req[{RATE}]))", "requested"),
-            ),
-            "ops",
-            "Many requested ones: raise max_wal_size.",
-            width=6,
         ),
     ),
 )
