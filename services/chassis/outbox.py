@@ -70,10 +70,10 @@ async def append(connection: Connection, route: Route, items: Sequence[Item], *,
 
     They are published after the commit, `delay_seconds` later if it is not 0.
     """
+    must_notify = _must_notify(len(items))
     parts = [items[start : start + BUNDLE_MAX] for start in range(0, len(items), BUNDLE_MAX)]
-    await connection.executemany(statements.append_outbox, [_row(route, part, delay_seconds) for part in parts])
-    if _must_notify(len(items)):
-        await connection.execute(statements.notify_relay)
+    rows = [(*_row(route, part, delay_seconds), must_notify) for part in parts]
+    await connection.executemany(statements.append_outbox, rows)
 
 
 def _must_notify(count: int) -> bool:
@@ -137,48 +137,59 @@ class Relay:
     async def _publish_all(self) -> None:
         failures, loaded_at = 0, -POLL_SECONDS
         while not self._runtime.stopping.is_set():
-            self._wakeup.clear()
             try:
                 published, failed = await self._pass()
             except (DatabaseUnavailable, LockTimeout):
                 published, failed = 0, 1
+            if published > 1:
+                loaded_at = time.monotonic()
             failures = failures + 1 if failed and not published else 0
             if failures:
                 await self._runtime.pause(backoff.seconds(failures))
-            elif not published:
+            else:
                 await self._wait(time.monotonic() - loaded_at)
-            elif published > 1:
-                loaded_at = time.monotonic()
 
     async def _pass(self) -> tuple[int, int]:
-        """Read, publish and mark; return how many items were published and how many were not: (0, 0) without the lease."""
-        async with database.connection(self._pool) as connection:
-            rows = await connection.fetch(
-                statements.claim_outbox, self._holder, LEASE_SECONDS, CLAIM_MAX, list(ROUTES), EXAMINED_MAX
-            )
-        if not rows:
-            return 0, 0
-        crash_points.pass_by("after-commit", "claim_outbox")
-        bundles = list(_bundles(rows))
-        now = datetime.now(UTC)
-        results = await self._publisher.publish([bundle.message(now) for bundle in bundles])
-        done = [bundle for bundle, failed in zip(bundles, results, strict=True) if failed is None]
-        left = [bundle for bundle, failed in zip(bundles, results, strict=True) if failed is not None]
-        await self._record(done, left)
-        crash_points.pass_by("after-commit", "mark_published")
-        self._report(done, left, [failed.reason for failed in results if failed is not None])
-        if self._stuck:
-            # Another relay may reach the broker. Without one, this relay is still named in the lease and continues.
-            await self._release_lease()
-        return sum(bundle.items for bundle in done), sum(bundle.items for bundle in left)
+        """Publish until nothing is due; return how many items were published and how many were not: (0, 0) without the lease.
 
-    async def _record(self, done: Sequence[_Bundle], left: Sequence[_Bundle]) -> None:
-        async with database.connection(self._pool) as connection:
-            if done:
-                await connection.execute(statements.mark_published, [id_ for bundle in done for id_ in bundle.ids])
+        It ends early when nothing of what was read could be published.
+        """
+        published = failed = 0
+        done: list[_Bundle] = []
+        while rows := await self._mark_and_claim(done):
+            bundles = list(_bundles(rows))
+            now = datetime.now(UTC)
+            results = await self._publisher.publish([bundle.message(now) for bundle in bundles])
+            done = [bundle for bundle, error in zip(bundles, results, strict=True) if error is None]
+            left = [bundle for bundle, error in zip(bundles, results, strict=True) if error is not None]
+            published += sum(bundle.items for bundle in done)
+            failed += sum(bundle.items for bundle in left)
+            self._report(done, left, [error.reason for error in results if error is not None])
             if left:
-                ids = [id_ for bundle in left for id_ in bundle.ids]
-                await connection.execute(statements.release_outbox, ids, RELEASE_SECONDS)
+                await self._postpone(left)
+            if self._stuck:
+                # Another relay may reach the broker. Without one, this relay is still named in the lease and continues.
+                await self._release_lease()
+                break
+        return published, failed
+
+    async def _mark_and_claim(self, done: Sequence[_Bundle]) -> Sequence[Record]:
+        """Mark what is published, and read what is due; nothing once the role stops."""
+        self._wakeup.clear()
+        ids = _ids(done)
+        async with database.connection(self._pool) as connection:
+            rows: Sequence[Record] = await connection.fetch(
+                statements.claim_outbox, self._holder, LEASE_SECONDS, CLAIM_MAX, list(ROUTES), EXAMINED_MAX, ids
+            )
+        if ids:
+            crash_points.pass_by("after-commit", "mark_published")
+        if rows:
+            crash_points.pass_by("after-commit", "claim_outbox")
+        return rows if not self._runtime.stopping.is_set() else ()
+
+    async def _postpone(self, left: Sequence[_Bundle]) -> None:
+        async with database.connection(self._pool) as connection:
+            await connection.execute(statements.release_outbox, _ids(left), RELEASE_SECONDS)
 
     def _report(self, done: Sequence[_Bundle], left: Sequence[_Bundle], reasons: Sequence[str]) -> None:
         for reason in reasons:
@@ -285,13 +296,13 @@ class _Bundle:
     rows: list[Record]
     items: int
 
-    @property
-    def ids(self) -> list[UUID]:
-        return [row["id"] for row in self.rows]
-
     def message(self, sent_at: datetime) -> OutgoingMessage:
         body = encode_envelope(self.route, [row["body"] for row in self.rows], sent_at=sent_at)
         return OutgoingMessage(self.route.exchange, self.route.type, body)
+
+
+def _ids(bundles: Sequence[_Bundle]) -> list[UUID]:
+    return [row["id"] for bundle in bundles for row in bundle.rows]
 
 
 def _bundles(rows: Sequence[Record]) -> Iterator[_Bundle]:

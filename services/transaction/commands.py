@@ -19,9 +19,18 @@ from services.contracts.refusal import Refusal
 from services.contracts.refusals.transaction import IdempotencyKeyInUse, IdempotencyKeyReused, TransferNotFound
 from services.contracts.topology import TRANSFERS_FINALIZED, TRANSFERS_REQUESTED
 from services.contracts.transfer_kinds import KINDS
-from services.transaction import metrics, simulation, store
-from services.transaction.simulation import Simulation
-from services.transaction.store import Filter, Finalized, Key, Keys, Position, TransferState, WalletFacts, WalletResult
+from services.transaction import metrics, store
+from services.transaction.store import (
+    Draft,
+    Filter,
+    Finalized,
+    Key,
+    Keys,
+    Position,
+    TransferState,
+    WalletFacts,
+    WalletResult,
+)
 from services.transaction.transfer import COMPLETED, Transfer
 
 ALONE_MAX = 6
@@ -38,17 +47,6 @@ LOGGED_MAX = 64
 """How many transfers one log line names at most: collectors cut lines longer than 16 kB."""
 
 log = structlog.get_logger()
-
-
-class Draft(NamedTuple):
-    """A transfer to be accepted, with its idempotency key and the ids that its messages carry."""
-
-    transfer: Transfer
-    idempotency_key: str
-    key_hash: bytes
-    request_id: str
-    traceparent: str | None
-    simulation: Simulation = simulation.NONE
 
 
 class Accepted(NamedTuple):
@@ -79,7 +77,7 @@ class Replays(NamedTuple):
 
 
 async def find_keys(pool: Pool, pairs: Sequence[tuple[UUID, str]]) -> Keys:
-    """Find used (user, key) pairs, and read the clock that dates new transfers."""
+    """Find used (user, key) pairs, and read the clock that dates new transfers and which wallets may be frozen."""
     async with database.connection(pool) as connection:
         return await store.find_keys(connection, pairs)
 
@@ -123,12 +121,10 @@ async def _accept_separately(pool: Pool, drafts: Sequence[Draft]) -> list[Accept
 
 
 async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
-    keys = [(d.transfer.user_id, d.idempotency_key, d.key_hash, d.transfer.id) for d in drafts]
     async with database.transaction(pool) as connection:
-        new_ids = await store.insert_keys(connection, keys)
+        new_ids = await store.accept_transfers(connection, drafts)
         new = [draft for draft in drafts if draft.transfer.id in new_ids]
         if new:
-            await store.insert_transfers(connection, [(d.transfer, d.request_id, d.traceparent) for d in new])
             for seconds in {draft.simulation.delay_seconds for draft in new}:
                 items = [_command_item(draft) for draft in new if draft.simulation.delay_seconds == seconds]
                 await outbox.append(connection, TRANSFERS_REQUESTED, items, delay_seconds=seconds)

@@ -11,7 +11,7 @@ from services.contracts.refusals.transaction import InsufficientFunds, WalletFro
 from services.contracts.transfer_kinds import KINDS
 from services.transaction import affordability, commands
 from services.transaction.affordability import KnownBalances
-from services.transaction.commands import Draft
+from services.transaction.store import Draft
 from services.transaction.transfer import Transfer
 from services.transaction.wallet_client import WalletClient
 
@@ -24,9 +24,12 @@ class FundsCheck:
         self._wallet = wallet
         self._balances = KnownBalances()
 
-    async def check(self, drafts: Sequence[Draft]) -> dict[UUID, Refusal]:
-        """Refusals by transfer id. Without a response from the wallet service in time nothing is refused."""
-        doubtful = await self._list_doubtful([draft for draft in drafts if not draft.simulation.unchecked])
+    async def check(self, drafts: Sequence[Draft], hinted: Container[UUID] | None) -> dict[UUID, Refusal]:
+        """Refusals by transfer id. Without a response from the wallet service in time nothing is refused.
+
+        `hinted`: all wallets that may be frozen; None if they are not known.
+        """
+        doubtful = await self._list_doubtful([draft for draft in drafts if not draft.simulation.unchecked], hinted)
         if not doubtful:
             return {}
         transfers = [draft.transfer for draft in doubtful]
@@ -61,16 +64,16 @@ class FundsCheck:
                 refused[transfer.id] = InsufficientFunds("amount", "is more than the wallet holds")
         return refused
 
-    async def _list_doubtful(self, drafts: Sequence[Draft]) -> list[Draft]:
+    async def _list_doubtful(self, drafts: Sequence[Draft], hinted: Container[UUID] | None) -> list[Draft]:
         """Drafts that are not known to be affordable, or that involve a wallet which has been frozen."""
-        if not drafts:
-            return []
-        wallet_ids = {id_ for draft in drafts for id_ in (draft.transfer.from_wallet_id, draft.transfer.to_wallet_id)}
-        hinted = await commands.list_freeze_hints(self._pool, list(wallet_ids))
+        if hinted is None:
+            ids = {id_ for draft in drafts for id_ in (draft.transfer.from_wallet_id, draft.transfer.to_wallet_id)}
+            hinted = await commands.list_freeze_hints(self._pool, list(ids))
         return [
             draft
             for draft in drafts
-            if hinted & {draft.transfer.from_wallet_id, draft.transfer.to_wallet_id}
+            if draft.transfer.from_wallet_id in hinted
+            or draft.transfer.to_wallet_id in hinted
             or not self._is_covered(draft.transfer)
         ]
 

@@ -28,11 +28,11 @@ from services.contracts.refusals.transaction import (
 from services.contracts.transfer_kinds import KINDS, Source
 from services.transaction import commands, metrics, simulation
 from services.transaction.auth_client import AuthClient
-from services.transaction.commands import Accepted, Draft, Lost
+from services.transaction.commands import Accepted, Lost
 from services.transaction.directory import ById, ByOwner, Directory, ExternalAccount, WalletKey
 from services.transaction.funds_check import FundsCheck
 from services.transaction.simulation import Simulation
-from services.transaction.store import Keys, WalletFacts
+from services.transaction.store import Draft, Keys, WalletFacts
 from services.transaction.transfer import PENDING, Transfer, request_hash
 from services.transaction.wallet_client import WalletClient
 
@@ -112,7 +112,7 @@ class Intake:
         if refuse_new is not None:
             results |= dict.fromkeys(new, refuse_new)
         elif new:
-            accepted = await self._accept_new([requests[index] for index in new], keys.now)
+            accepted = await self._accept_new([requests[index] for index in new], keys)
             results |= dict(zip(new, accepted, strict=True))
         metrics.count_results(map(_label, results.values()))
         return [results[index] for index in range(len(requests))]
@@ -128,10 +128,10 @@ class Intake:
             if request.key in replays.used
         }
 
-    async def _accept_new(self, requests: Sequence[Request], now: datetime) -> list[Result]:
-        drafts = await self._draft(requests, now)
+    async def _accept_new(self, requests: Sequence[Request], keys: Keys) -> list[Result]:
+        drafts = await self._draft(requests, keys.now)
         valid = [draft for draft in drafts if isinstance(draft, Draft)]
-        refused = await self._funds.check(valid)
+        refused = await self._funds.check(valid, keys.hinted)
         recorded = await self._record([draft for draft in valid if draft.transfer.id not in refused])
         results = [
             draft if isinstance(draft, Refusal) else refused.get(draft.transfer.id) or recorded[draft.transfer.id]

@@ -13,6 +13,8 @@ from services.chassis.database import Connection, Record
 from services.chassis.period import upper_bound
 from services.chassis.statements import Statements
 from services.contracts.identifiers import earlier_id
+from services.transaction import simulation
+from services.transaction.simulation import Simulation
 from services.transaction.transfer import PENDING, Transfer
 
 statements = Statements(Path(__file__).parent / "sql" / "queries.sql")
@@ -21,6 +23,9 @@ HASH_VERSION = 1
 """The version of the rules that made a request hash; hashes of different versions are not compared."""
 
 PENDING_MAX = 1000
+
+HINTS_MAX = 100
+"""So many wallets that may be frozen are read with each batch. If there are more, those of the batch are looked up."""
 
 BATCH_SECONDS_MAX = 60.0
 """Transfers that are accepted in one commit have ids that were created within far less."""
@@ -34,10 +39,22 @@ class Key(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """The used keys, by (user, key), and the time of the database."""
+    """The used keys, by (user, key), the time of the database, and the wallets that may be frozen: None for too many to read."""
 
     used: dict[tuple[UUID, str], Key]
     now: datetime
+    hinted: frozenset[UUID] | None
+
+
+class Draft(NamedTuple):
+    """A transfer to be accepted, with its idempotency key and the ids that its messages carry."""
+
+    transfer: Transfer
+    idempotency_key: str
+    key_hash: bytes
+    request_id: str
+    traceparent: str | None
+    simulation: Simulation = simulation.NONE
 
 
 class WalletFacts(NamedTuple):
@@ -107,48 +124,45 @@ class Filter(NamedTuple):
 
 
 async def find_keys(connection: Connection, pairs: Sequence[tuple[UUID, str]]) -> Keys:
-    """Find used (user, key) pairs."""
-    rows = await connection.fetch(statements.find_keys, [user for user, _ in pairs], [key for _, key in pairs])
+    """Find used (user, key) pairs, and read what else the acceptance of new ones needs."""
+    rows = await connection.fetch(
+        statements.find_keys, [user for user, _ in pairs], [key for _, key in pairs], HINTS_MAX + 1
+    )
     used = {
         (row["user_id"], row["key"]): Key(row["request_hash"], row["resource_id"])
         for row in rows
         if row["user_id"] is not None
     }
-    return Keys(used, rows[0]["now"])
+    hinted = frozenset(rows[0]["hinted"])
+    return Keys(used, rows[0]["now"], hinted if len(hinted) <= HINTS_MAX else None)
 
 
-async def insert_keys(connection: Connection, rows: Sequence[tuple[UUID, str, bytes, UUID]]) -> set[UUID]:
-    """Record (user, key, request hash, transfer id); the transfer ids whose key was new. Sorted here: no deadlock."""
-    columns = zip(*sorted(rows, key=lambda row: row[:2]), strict=True)
-    return {row["resource_id"] for row in await connection.fetch(statements.insert_keys, *columns, HASH_VERSION)}
-
-
-async def insert_transfers(connection: Connection, rows: Sequence[tuple[Transfer, str, str | None]]) -> None:
-    """Record PENDING transfers, each with its request id and trace context."""
-    columns = zip(
-        *(
-            (
-                transfer.id,
-                transfer.user_id,
-                transfer.recipient_id,
-                transfer.kind,
-                transfer.amount,
-                transfer.currency,
-                transfer.from_wallet_id,
-                transfer.to_wallet_id,
-                transfer.description,
-                None if transfer.metadata is None else json.dumps(transfer.metadata),
-                transfer.request_hash,
-                request_id,
-                traceparent,
-                transfer.created_at,
-                transfer.expires_at,
-            )
-            for transfer, request_id, traceparent in rows
-        ),
-        strict=True,
-    )
-    await connection.execute(statements.insert_transfers, *columns)
+async def accept_transfers(connection: Connection, drafts: Sequence[Draft]) -> set[UUID]:
+    """Record the keys and PENDING transfers of drafts; the ids whose key was new. Sorted here: no deadlock."""
+    rows = [
+        (
+            draft.transfer.id,
+            draft.transfer.user_id,
+            draft.transfer.recipient_id,
+            draft.transfer.kind,
+            draft.transfer.amount,
+            draft.transfer.currency,
+            draft.transfer.from_wallet_id,
+            draft.transfer.to_wallet_id,
+            draft.transfer.description,
+            None if draft.transfer.metadata is None else json.dumps(draft.transfer.metadata),
+            draft.transfer.request_hash,
+            draft.request_id,
+            draft.traceparent,
+            draft.transfer.created_at,
+            draft.transfer.expires_at,
+            draft.idempotency_key,
+            draft.key_hash,
+        )
+        for draft in sorted(drafts, key=lambda draft: (draft.transfer.user_id, draft.idempotency_key))
+    ]
+    accepted = await connection.fetch(statements.accept_transfers, *zip(*rows, strict=True), HASH_VERSION)
+    return {row["id"] for row in accepted}
 
 
 async def finalize_transfers(connection: Connection, results: Sequence[WalletResult]) -> list[Record]:

@@ -134,7 +134,6 @@ def _transaction() -> Iterator[Moment]:
         "after-use:find_wallets",
         *_call("POST /internal/wallets/find"),
         *_commit("record_wallets"),
-        "after-use:list_freeze_hints",
         "after-use:list_pending_amounts",
         *_call("POST /internal/availability"),
     )
@@ -288,7 +287,8 @@ OFF_PATH: Mapping[str, str] = {
     r"after-use:(transaction|snapshot)": "the same moment as the end of the transaction, one layer below",
     r"after-use:ping": "a health check",
     r"((before|after)-commit|after-use):(list_terminal|get_replicated_transfer)": "a waiting client: no table is written",
-    r"after-use:(measure|_measure|_prune|_pass|_record|_(take|release)_lease|count)": "metrics, old rows, the lease, idle passes",
+    r"after-use:(measure|_measure|_prune|_mark_and_claim|_(take|release)_lease|count)": "metrics, the lease, idle reads",
+    r"after-use:_postpone": "rows that the broker refused: they are published later",
     r"after-use:find_cutoffs|(before|after)-commit:remove_expired": "retention: it removes only what has expired",
     r"(before|after)-commit:(record_heartbeat|delete_old_heartbeats)": "a heartbeat: it belongs to no transfer",
     r"(before|after)-answer:GET .*": "a response to a read",

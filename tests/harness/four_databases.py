@@ -21,8 +21,8 @@ from services.contracts.identifiers import new_id
 from services.notification import commands as notification
 from services.notification.store import Finalized
 from services.transaction import commands as transaction
-from services.transaction.commands import Accepted, Draft
-from services.transaction.store import WalletFacts, WalletResult
+from services.transaction.commands import Accepted
+from services.transaction.store import Draft, WalletFacts, WalletResult
 from services.transaction.transfer import Transfer, request_hash
 from services.wallet import commands as wallet
 from services.wallet.ledger import Posting

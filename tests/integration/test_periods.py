@@ -20,7 +20,7 @@ from services.contracts.identifiers import new_id
 from services.contracts.messages import format_time
 from services.notification import api as notification_api
 from services.transaction import api as transaction_api
-from services.transaction.store import insert_transfers
+from services.transaction.store import Draft, accept_transfers
 from services.transaction.transfer import Transfer
 from services.wallet import api as wallet_api
 from services.wallet.app import PLANNER
@@ -137,7 +137,7 @@ async def _fill_transfers(database: TestDatabase, _: str, kind: str) -> Filled:
     sender, recipient = new_id(), new_id()
     made = [_transfer(sender, recipient, at) for at in _times(moment)]
     async with pool.acquire() as connection:
-        await insert_transfers(connection, [(transfer, "request", None) for transfer in made])
+        await accept_transfers(connection, [Draft(one, str(one.id), b"", "request", None) for one in made])
     await pool.execute(
         "UPDATE transfers SET status = 'COMPLETED', completed_at = created_at, finalized_at = created_at"
     )

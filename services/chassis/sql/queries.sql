@@ -1,11 +1,11 @@
 -- name: append_outbox
-INSERT INTO outbox (id, topic, body, subject_ids, claimed_until)
-VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => nullif($5::float8, 0)));
-
--- name: notify_relay
--- When it commits. PostgreSQL lets commits that notify run one after the other. This is a queue and not a conflict, so its lock
--- timeout is longer than that for rows and keys.
-SELECT set_config('lock_timeout', '4s', true), pg_notify('outbox', '');
+-- One row; and if $6, the relay is notified when the transaction commits. PostgreSQL lets commits that notify run one after the other.
+-- This is a queue and not a conflict, so its lock timeout is longer than that for rows and keys.
+WITH appended AS (
+    INSERT INTO outbox (id, topic, body, subject_ids, claimed_until)
+    VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => nullif($5::float8, 0)))
+)
+SELECT set_config('lock_timeout', '4s', true), pg_notify('outbox', '') WHERE $6;
 
 -- name: take_lease
 -- Take the lease if it is free, or renew it; whether this relay has it. One that can publish nothing ($3) does not renew it, and
@@ -25,12 +25,16 @@ SELECT coalesce((SELECT holder FROM taken), (SELECT holder FROM leases WHERE nam
 UPDATE leases SET expires_at = clock_timestamp() WHERE name = 'outbox' AND holder = $1;
 
 -- name: claim_outbox
--- The oldest due rows of each topic, for the relay that has the lease, which is renewed in the same statement if there are any. The
--- commit of this write waits for the standby: nothing is published before it is replicated. No transaction is open while the relay
--- publishes. Each topic has its own share of the oldest $5 rows: what the broker refuses of one does not hold up the other.
-WITH oldest AS MATERIALIZED (
+-- Mark the rows that were confirmed ($6), and read the oldest due rows of each topic, for the relay that has the lease, which is
+-- renewed if there are any. One statement, so that the mark and the renewal are one commit. It waits for the standby: nothing is
+-- published before it is replicated. No transaction is open while the relay publishes. Each topic has its own share of the oldest $5
+-- rows: what the broker refuses of one does not hold up the other. The body of a published row is not needed any more.
+WITH marked AS (
+    UPDATE outbox SET published_at = clock_timestamp(), body = '' WHERE id = ANY($6::uuid[]) AND published_at IS NULL
+), oldest AS MATERIALIZED (
     SELECT id, topic, body, coalesce(cardinality(subject_ids), 1) AS items FROM outbox
-    WHERE published_at IS NULL AND topic = ANY($4::text[]) AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
+    WHERE published_at IS NULL AND id <> ALL($6::uuid[])
+      AND topic = ANY($4::text[]) AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
     ORDER BY id LIMIT $5
 ), renewed AS (
     UPDATE leases SET expires_at = clock_timestamp() + make_interval(secs => $2)
@@ -40,10 +44,6 @@ WITH oldest AS MATERIALIZED (
     SELECT oldest.*, sum(items) OVER (PARTITION BY topic ORDER BY id) AS items_so_far FROM oldest
 )
 SELECT id, topic, body, items FROM counted, renewed WHERE items_so_far - items < $3 ORDER BY id;
-
--- name: mark_published
--- The body is not needed any more.
-UPDATE outbox SET published_at = clock_timestamp(), body = '' WHERE id = ANY($1::uuid[]) AND published_at IS NULL;
 
 -- name: release_outbox
 -- Rows without a confirm are due again after a pause, so that the next rows of their topic come first.

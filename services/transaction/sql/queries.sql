@@ -1,21 +1,22 @@
 -- name: find_keys
--- Used (user, key) pairs, and the clock, which is returned also when no key is used.
-SELECT found.user_id, found.key, found.request_hash, found.resource_id, now
-FROM (SELECT statement_timestamp() AS now) AS clock
+-- Used (user, key) pairs; and the clock and some wallets that may be frozen, which are returned also when no key is used.
+SELECT found.user_id, found.key, found.request_hash, found.resource_id, now, hinted
+FROM (SELECT statement_timestamp() AS now, ARRAY(SELECT wallet_id FROM freeze_hints LIMIT $3) AS hinted) AS clock
 LEFT JOIN (
     SELECT idempotency_keys.* FROM idempotency_keys
     JOIN unnest($1::uuid[], $2::text[]) AS requested(user_id, key) USING (user_id, key)
 ) AS found ON true;
 
--- name: insert_keys
--- Sorted by the caller. Returns the new keys; the others existed, or occur twice in this batch.
-INSERT INTO idempotency_keys (user_id, key, request_hash, hash_version, resource_id)
-SELECT user_id, key, request_hash, $5, resource_id
-FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[]) AS given(user_id, key, request_hash, resource_id)
-ON CONFLICT DO NOTHING
-RETURNING resource_id;
-
--- name: insert_transfers
+-- name: accept_transfers
+-- The keys, in the order of the caller, and the transfers whose key was new; returns those. The other keys existed, or occur twice in
+-- this batch. One statement: each statement of a batch costs a round trip.
+WITH new AS (
+    INSERT INTO idempotency_keys (user_id, key, request_hash, hash_version, resource_id)
+    SELECT user_id, key, request_hash, $18, resource_id
+    FROM unnest($2::uuid[], $16::text[], $17::bytea[], $1::uuid[]) AS given(user_id, key, request_hash, resource_id)
+    ON CONFLICT DO NOTHING
+    RETURNING resource_id
+)
 INSERT INTO transfers (id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
                        request_hash, request_id, traceparent, created_at, expires_at)
 SELECT id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata::jsonb,
@@ -23,7 +24,9 @@ SELECT id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wal
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::uuid[], $8::uuid[], $9::text[],
             $10::text[], $11::bytea[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[])
      AS given(id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
-              request_hash, request_id, traceparent, created_at, expires_at);
+              request_hash, request_id, traceparent, created_at, expires_at)
+WHERE id IN (SELECT resource_id FROM new)
+RETURNING id;
 
 -- name: finalize_transfers
 -- Changes only PENDING transfers, locked in id order so that two processes cannot deadlock; returns those that changed.

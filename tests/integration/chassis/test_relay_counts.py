@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from uuid import UUID
 
 import pytest
@@ -35,6 +35,16 @@ class Broker(Publisher):
         """The items in each message."""
         bodies = [json.loads(message.body) for message in self.messages]
         return [[UUID(item["id"]) for item in body.get("commands", []) + body.get("events", [])] for body in bodies]
+
+
+class Stopping(Broker):
+    """A broker that confirms, while the relay is stopped."""
+
+    stop: Callable[[], None]
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PublishFailed | None]:
+        self.stop()
+        return await super().publish(messages)
 
 
 @pytest.fixture
@@ -139,28 +149,44 @@ async def test_only_confirmed_rows_are_marked_published(pool: Pool) -> None:
 
 
 async def test_the_oldest_rows_go_first(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With more items than one pass takes: in the order of their ids, whatever order they were written in."""
+    """With more items than one read takes: in the order of their ids, whatever order they were written in."""
     monkeypatch.setattr(outbox, "CLAIM_MAX", 3)
     ids = sorted(new_id() for _ in range(7))
     for id_ in ids[::-1]:
         await append(pool, TRANSFERS_REQUESTED, id_)
     taking = Broker()
 
-    one = await relay(pool, taking)
-    counts = [await one._pass() for _ in range(4)]
+    counts = await (await relay(pool, taking))._pass()
 
-    assert [(3, 0), (3, 0), (1, 0), (0, 0)] == counts
+    assert (7, 0) == counts
     assert [ids[:3], ids[3:6], ids[6:]] == taking.ids()
 
 
-async def test_a_pass_is_limited_by_items(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass ends with the row that reaches the limit."""
+async def test_a_read_is_limited_by_items(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read ends with the row that reaches the limit; the next one follows in the same pass."""
     monkeypatch.setattr(outbox, "CLAIM_MAX", 5)
     for size in (3, 4, 1):
         await append(pool, TRANSFERS_REQUESTED, *(new_id() for _ in range(size)))
-    one = await relay(pool, Broker())
+    taking = Broker()
 
-    assert [(7, 0), (1, 0), (0, 0)] == [await one._pass() for _ in range(3)]
+    counts = await (await relay(pool, taking))._pass()
+
+    assert ((8, 0), [7, 1]) == (counts, [len(ids) for ids in taking.ids()])
+
+
+async def test_a_stop_ends_a_pass(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay that stops marks what the broker has confirmed and publishes no more."""
+    monkeypatch.setattr(outbox, "CLAIM_MAX", 1)
+    ids = sorted(new_id() for _ in range(3))
+    for id_ in ids:
+        await append(pool, TRANSFERS_REQUESTED, id_)
+    stopping = Stopping()
+    one = await relay(pool, stopping)
+    stopping.stop = one._runtime.stopping.set
+
+    counts = await one._pass()
+
+    assert ((1, 0), [ids[:1]], set(ids[1:])) == (counts, stopping.ids(), await unpublished(pool))
 
 
 async def test_a_delayed_row_waits(pool: Pool) -> None:

@@ -35,7 +35,7 @@ from services.notification.worker import serve_worker
 from services.transaction import api, store
 from services.transaction import commands as transaction
 from services.transaction.app import PLANNER
-from services.transaction.store import WalletResult
+from services.transaction.store import Draft, WalletResult
 from services.transaction.transfer import PENDING, Transfer, request_hash
 from tests.harness.databases import TestDatabase
 from tests.harness.outbox_items import list_items
@@ -94,7 +94,7 @@ class Transfers:
         return [events[id_] for id_ in transfer_ids]
 
 
-def _draft(**changes: object) -> transaction.Draft:
+def _draft(**changes: object) -> Draft:
     now = datetime.now(UTC)
     source, destination = new_id(), new_id()
     transfer = Transfer(
@@ -116,7 +116,7 @@ def _draft(**changes: object) -> transaction.Draft:
         failed_at=None,
         failure_code=None,
     )._replace(**changes)  # type: ignore[arg-type]
-    return transaction.Draft(transfer, str(new_id()), bytes(32), str(new_id()), None)
+    return Draft(transfer, str(new_id()), bytes(32), str(new_id()), None)
 
 
 @pytest.fixture

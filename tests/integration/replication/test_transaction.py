@@ -109,9 +109,9 @@ async def test_key_used_for_another_request(pair: Pair, intake: Intake, payment:
 
 async def test_key_lost_to_a_duplicate(pair: Pair, pool: Pool, intake: Intake, payment: Request) -> None:
     """A draft whose key was taken after the first look gets the response of that request once it is replicated."""
-    now = await pool.fetchval("SELECT clock_timestamp()")
+    unused = await commands.find_keys(pool, [payment.key])
     await pair.leave_unknown(lambda: accept(intake, payment))
-    [again] = await pair.after_replication(lambda: intake._accept_new([payment], now))
+    [again] = await pair.after_replication(lambda: intake._accept_new([payment], unused))
     assert isinstance(again, Accepted)
     assert (True, await recorded(pool, payment)) == (again.replayed, again.transfer.id)
 

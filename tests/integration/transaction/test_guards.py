@@ -20,7 +20,7 @@ from services.contracts.refusals.transaction import Busy
 from services.transaction import commands, store
 from services.transaction.app import PLANNER
 from services.transaction.commands import Accepted
-from services.transaction.store import WalletResult
+from services.transaction.store import Draft, WalletResult
 from services.transaction.transfer import Transfer
 from services.transaction.worker import Worker
 from services.wallet import commands as wallet_commands
@@ -68,6 +68,17 @@ async def accepted(path: MoneyPath, count: int = 1, *, amount: int = 1) -> list[
     transfers = [result.transfer for result in results if isinstance(result, Accepted)]
     assert count == len(transfers)
     return sorted(transfers)
+
+
+def draft(user: UUID, key: str) -> Draft:
+    """A transfer between unknown wallets."""
+    now = datetime.now(UTC)
+    transfer = Transfer(
+        id=new_id(), user_id=user, recipient_id=None, kind="transfer", status="PENDING", amount=1, currency="USD",
+        from_wallet_id=new_id(), to_wallet_id=new_id(), description=None, metadata=None, request_hash=b"",
+        created_at=now, expires_at=now, completed_at=None, failed_at=None, failure_code=None,
+    )  # fmt: skip
+    return Draft(transfer, key, b"", "request", None)
 
 
 async def voided(path: MoneyPath, transfers: Sequence[Transfer]) -> list[WalletResult]:
@@ -158,12 +169,12 @@ async def test_keys_are_inserted_in_one_order(patient: Pool) -> None:
 
     async def insert(*keys: str) -> int:
         async with patient.acquire() as connection, connection.transaction():
-            return len(await store.insert_keys(connection, [(user, key, b"", new_id()) for key in keys]))
+            return len(await store.accept_transfers(connection, [draft(user, key) for key in keys]))
 
     async with patient.acquire() as holder:
         transaction = holder.transaction()
         await transaction.start()
-        await store.insert_keys(holder, [(user, "m", b"", new_id())])
+        await store.accept_transfers(holder, [draft(user, "m")])
         backwards = asyncio.create_task(insert("z", "m", "a"))
         await until_waiting(patient, 1)
         forwards = asyncio.create_task(insert("a", "z"))

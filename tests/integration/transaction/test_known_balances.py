@@ -9,7 +9,7 @@ import pytest
 
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
-from services.transaction import commands, wallet_client
+from services.transaction import commands, store, wallet_client
 from services.transaction.commands import Accepted
 from services.transaction.intake import Intake, Result
 from services.transaction.wallet_client import Availability, WalletClient
@@ -129,8 +129,13 @@ async def test_decided_transfers_count_once(path: MoneyPath) -> None:
     assert {alice_wallet: {}, bob_wallet: {}} == later
 
 
-async def test_refusal_names_the_frozen_wallet(path: MoneyPath) -> None:
-    """A frozen wallet neither sends nor receives, and the refusal names the side; unfrozen it sends."""
+@pytest.mark.parametrize("hints_max", [store.HINTS_MAX, 0])
+async def test_refusal_names_the_frozen_wallet(
+    path: MoneyPath, monkeypatch: pytest.MonkeyPatch, hints_max: int
+) -> None:
+    """A frozen wallet neither sends nor receives, and the refusal names the side; unfrozen it sends. However many are frozen."""
+    monkeypatch.setattr(store, "HINTS_MAX", hints_max)
+    await commands.set_freeze_hint(path.pool, new_id(), frozen=True)
     [(alice, alice_wallet), (bob, bob_wallet)] = await path.users([100, 100])
     intake, _ = one_intake(path)
     await accept(intake, request(alice, bob_wallet, 1), request(bob, alice_wallet, 1))

@@ -133,9 +133,9 @@ MUTANTS = (
         changes=[
             Change(
                 OUTBOX,
-                "        done = [bundle for bundle, failed in zip(bundles, results, strict=True) if failed is None]\n"
-                "        left = [bundle for bundle, failed in zip(bundles, results, strict=True) if failed is not None]\n",
-                "        done, left = bundles, list[_Bundle]()\n",
+                "            done = [bundle for bundle, error in zip(bundles, results, strict=True) if error is None]\n"
+                "            left = [bundle for bundle, error in zip(bundles, results, strict=True) if error is not None]\n",
+                "            done, left = bundles, list[_Bundle]()\n",
             )
         ],
         works=WORKS,
@@ -148,8 +148,8 @@ MUTANTS = (
         changes=[
             Change(
                 OUTBOX,
-                "        results = await self._publisher.publish(",
-                "        await self._record(bundles, [])\n        results = await self._publisher.publish(",
+                "            results = await self._publisher.publish(",
+                "            await self._mark_and_claim(bundles)\n            results = await self._publisher.publish(",
             )
         ],
         works=WORKS,
@@ -158,6 +158,30 @@ MUTANTS = (
             f"{RELAYING}::test_rows_of_a_dead_relay_are_published",
         ],
         faults=("transaction-relay/kill",),
+    ),
+    Mutant(
+        name="marked-rows-read-again",
+        guard="rows that a statement marks as published are not among those that it reads",
+        changes=[
+            Change(
+                QUERIES,
+                "    WHERE published_at IS NULL AND id <> ALL($6::uuid[])\n",
+                "    WHERE published_at IS NULL\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{RELAY_COUNTS}::test_the_oldest_rows_go_first"],
+    ),
+    Mutant(
+        name="published-after-the-stop",
+        guard="a relay that stops marks what was confirmed, and publishes no more",
+        changes=[
+            Change(
+                OUTBOX, "        return rows if not self._runtime.stopping.is_set() else ()\n", "        return rows\n"
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{RELAY_COUNTS}::test_a_stop_ends_a_pass"],
     ),
     # Quorum queues keep every message, persistent or not. The mark matters only for another queue type.
     Mutant(
@@ -173,8 +197,8 @@ MUTANTS = (
         changes=[
             Change(
                 OUTBOX,
-                "execute(statements.mark_published, [id_ for bundle in done for id_ in bundle.ids])",
-                "execute(statements.mark_published, [id_ for bundle in [*done, *left] for id_ in bundle.ids])",
+                "                await self._postpone(left)\n",
+                "                await self._postpone(left)\n            done += left\n",
             )
         ],
         works=f"{RELAY_COUNTS}::test_a_delayed_row_waits",
@@ -257,7 +281,11 @@ MUTANTS = (
         name="lease-kept-without-the-broker",
         guard="a relay that can publish nothing leaves the lease to another one",
         changes=[
-            Change(OUTBOX, "        if self._stuck:\n            # Another", "        if False:\n            # Another")
+            Change(
+                OUTBOX,
+                "            if self._stuck:\n                # Another",
+                "            if self._stuck:\n                break\n                # Another",
+            )
         ],
         works=WORKS,
         caught_by=[f"{RELAYING}::test_a_relay_without_its_broker_is_replaced"],

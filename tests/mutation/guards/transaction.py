@@ -139,9 +139,29 @@ MUTANTS = (
     Mutant(
         name="keys-inserted-unsorted",
         guard="idempotency keys are inserted in key order",
-        changes=[Change(STORE, "zip(*sorted(rows, key=lambda row: row[:2]), strict=True)", "zip(*rows, strict=True)")],
+        changes=[
+            Change(
+                STORE,
+                "in sorted(drafts, key=lambda draft: (draft.transfer.user_id, draft.idempotency_key))\n",
+                "in drafts\n",
+            )
+        ],
         works=ACCEPTS,
         caught_by=[f"{GUARDS}::test_keys_are_inserted_in_one_order"],
+    ),
+    Mutant(
+        name="transfer-without-its-key",
+        guard="only drafts whose key was new become transfers",
+        changes=[Change(QUERIES, "WHERE id IN (SELECT resource_id FROM new)\n", "")],
+        works=ACCEPTS,
+        caught_by=[f"{ACCEPTING}::test_duplicates_in_one_batch_make_one_transfer"],
+    ),
+    Mutant(
+        name="frozen-wallets-cut-off",
+        guard="if more wallets may be frozen than are read with a batch, those of the batch are looked up",
+        changes=[Change(STORE, "hinted if len(hinted) <= HINTS_MAX else None", "hinted")],
+        works=ACCEPTS,
+        caught_by=[f"{BALANCES}::test_refusal_names_the_frozen_wallet"],
     ),
     Mutant(
         name="key-hash-not-compared",
@@ -179,7 +199,7 @@ MUTANTS = (
         changes=[
             Change(
                 COMMANDS,
-                "            for seconds in {draft.simulation.delay_seconds for draft in new}:\n",
+                "        if new:\n            for seconds in {draft.simulation.delay_seconds for draft in new}:\n",
                 "    if new:\n"
                 "        async with database.transaction(pool) as connection:\n"
                 "            for seconds in {draft.simulation.delay_seconds for draft in new}:\n",
