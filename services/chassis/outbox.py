@@ -70,13 +70,13 @@ async def append(connection: Connection, route: Route, items: Sequence[Item], *,
 
     They are published after the commit, `delay_seconds` later if it is not 0.
     """
-    must_notify = _must_notify(len(items))
+    notify = must_notify(len(items))
     parts = [items[start : start + BUNDLE_MAX] for start in range(0, len(items), BUNDLE_MAX)]
-    rows = [(*_row(route, part, delay_seconds), must_notify) for part in parts]
+    rows = [(*_row(route, part, delay_seconds), notify) for part in parts]
     await connection.executemany(statements.append_outbox, rows)
 
 
-def _must_notify(count: int) -> bool:
+def must_notify(count: int) -> bool:
     """Whether the commit has to wake the relay: not under load, because PostgreSQL lets commits that notify run one by one.
 
     After a pass with several items the relay polls at short intervals.

@@ -17,7 +17,7 @@ from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferCommand, TransferEvent, encode_item
 from services.contracts.refusal import Refusal
 from services.contracts.refusals.transaction import IdempotencyKeyInUse, IdempotencyKeyReused, TransferNotFound
-from services.contracts.topology import TRANSFERS_FINALIZED, TRANSFERS_REQUESTED
+from services.contracts.topology import TRANSFERS_FINALIZED
 from services.contracts.transfer_kinds import KINDS
 from services.transaction import metrics, store
 from services.transaction.store import (
@@ -121,16 +121,14 @@ async def _accept_separately(pool: Pool, drafts: Sequence[Draft]) -> list[Accept
 
 
 async def _record(pool: Pool, drafts: Sequence[Draft]) -> set[UUID]:
-    async with database.transaction(pool) as connection:
-        new_ids = await store.accept_transfers(connection, drafts)
-        new = [draft for draft in drafts if draft.transfer.id in new_ids]
-        if new:
-            for seconds in {draft.simulation.delay_seconds for draft in new}:
-                items = [_command_item(draft) for draft in new if draft.simulation.delay_seconds == seconds]
-                await outbox.append(connection, TRANSFERS_REQUESTED, items, delay_seconds=seconds)
-        if audited := [draft for draft in new if KINDS[draft.transfer.kind].is_audited]:
-            await audit.append(connection, [_audit_entry(draft) for draft in audited])
-    metrics.count_accepted(draft.transfer.kind for draft in new)
+    items = [encode_item(_command(draft)) for draft in drafts]
+    audited = [draft for draft in drafts if KINDS[draft.transfer.kind].is_audited]
+    commit = database.transaction if audited else database.single_statement
+    async with commit(pool) as connection:
+        new_ids = await store.accept_transfers(connection, drafts, items, notify=outbox.must_notify(len(items)))
+        if entries := [_audit_entry(draft) for draft in audited if draft.transfer.id in new_ids]:
+            await audit.append(connection, entries)
+    metrics.count_accepted(draft.transfer.kind for draft in drafts if draft.transfer.id in new_ids)
     return new_ids
 
 
@@ -340,10 +338,6 @@ def _visible(found: Transfer | None, viewer: UUID) -> Transfer:
     if visible is None:
         raise TransferNotFound
     return visible
-
-
-def _command_item(draft: Draft) -> Item:
-    return Item(draft.transfer.id, draft.transfer.id, encode_item(_command(draft)))
 
 
 def _command(draft: Draft) -> TransferCommand:

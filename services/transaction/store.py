@@ -13,6 +13,7 @@ from services.chassis.database import Connection, Record
 from services.chassis.period import upper_bound
 from services.chassis.statements import Statements
 from services.contracts.identifiers import earlier_id
+from services.contracts.topology import BUNDLE_MAX, TRANSFERS_REQUESTED
 from services.transaction import simulation
 from services.transaction.simulation import Simulation
 from services.transaction.transfer import PENDING, Transfer
@@ -55,6 +56,11 @@ class Draft(NamedTuple):
     request_id: str
     traceparent: str | None
     simulation: Simulation = simulation.NONE
+
+    @property
+    def key(self) -> tuple[UUID, str]:
+        """The user and their idempotency key."""
+        return self.transfer.user_id, self.idempotency_key
 
 
 class WalletFacts(NamedTuple):
@@ -137,32 +143,50 @@ async def find_keys(connection: Connection, pairs: Sequence[tuple[UUID, str]]) -
     return Keys(used, rows[0]["now"], hinted if len(hinted) <= HINTS_MAX else None)
 
 
-async def accept_transfers(connection: Connection, drafts: Sequence[Draft]) -> set[UUID]:
-    """Record the keys and PENDING transfers of drafts; the ids whose key was new. Sorted here: no deadlock."""
-    rows = [
-        (
-            draft.transfer.id,
-            draft.transfer.user_id,
-            draft.transfer.recipient_id,
-            draft.transfer.kind,
-            draft.transfer.amount,
-            draft.transfer.currency,
-            draft.transfer.from_wallet_id,
-            draft.transfer.to_wallet_id,
-            draft.transfer.description,
-            None if draft.transfer.metadata is None else json.dumps(draft.transfer.metadata),
-            draft.transfer.request_hash,
-            draft.request_id,
-            draft.traceparent,
-            draft.transfer.created_at,
-            draft.transfer.expires_at,
-            draft.idempotency_key,
-            draft.key_hash,
-        )
-        for draft in sorted(drafts, key=lambda draft: (draft.transfer.user_id, draft.idempotency_key))
-    ]
-    accepted = await connection.fetch(statements.accept_transfers, *zip(*rows, strict=True), HASH_VERSION)
-    return {row["id"] for row in accepted}
+async def accept_transfers(
+    connection: Connection, drafts: Sequence[Draft], commands: Sequence[str], *, notify: bool
+) -> set[UUID]:
+    """Record the keys, PENDING transfers and commands (JSON) of drafts; the ids whose key was new. Sorted here: no deadlock.
+
+    `notify`: wake the relay at the commit.
+    """
+    pairs = sorted(zip(drafts, commands, strict=True), key=lambda pair: pair[0].key)
+    columns = zip(*(_columns(draft) for draft, _ in pairs), strict=True)
+    row = await connection.fetchrow(
+        statements.accept_transfers,
+        *columns,
+        HASH_VERSION,
+        TRANSFERS_REQUESTED.type,
+        [command for _, command in pairs],
+        [number // BUNDLE_MAX for number in range(len(pairs))],
+        [draft.simulation.delay_seconds for draft, _ in pairs],
+        notify,
+    )
+    assert row is not None, "an aggregate always has a row"
+    return set(row["ids"] or ())
+
+
+def _columns(draft: Draft) -> tuple[object, ...]:
+    transfer = draft.transfer
+    return (
+        transfer.id,
+        transfer.user_id,
+        transfer.recipient_id,
+        transfer.kind,
+        transfer.amount,
+        transfer.currency,
+        transfer.from_wallet_id,
+        transfer.to_wallet_id,
+        transfer.description,
+        None if transfer.metadata is None else json.dumps(transfer.metadata),
+        transfer.request_hash,
+        draft.request_id,
+        draft.traceparent,
+        transfer.created_at,
+        transfer.expires_at,
+        draft.idempotency_key,
+        draft.key_hash,
+    )
 
 
 async def finalize_transfers(connection: Connection, results: Sequence[WalletResult]) -> list[Record]:

@@ -284,7 +284,7 @@ UNREACHABLE: Mapping[str, Mapping[str, str]] = {
 """By role: seams without a row, and the reason."""
 
 OFF_PATH: Mapping[str, str] = {
-    r"after-use:(transaction|snapshot)": "the same moment as the end of the transaction, one layer below",
+    r"after-use:(transaction|single_statement|snapshot)": "the same moment as the end of the transaction, one layer below",
     r"after-use:ping": "a health check",
     r"((before|after)-commit|after-use):(list_terminal|get_replicated_transfer)": "a waiting client: no table is written",
     r"after-use:(measure|_measure|_prune|_mark_and_claim|_(take|release)_lease|count)": "metrics, the lease, idle reads",

@@ -8,25 +8,37 @@ LEFT JOIN (
 ) AS found ON true;
 
 -- name: accept_transfers
--- The keys, in the order of the caller, and the transfers whose key was new; returns those. The other keys existed, or occur twice in
--- this batch. One statement: each statement of a batch costs a round trip.
+-- The keys, in the order of the caller; and of those that were new the transfers, and their commands in rows of the outbox, one for
+-- each group (the row number and the delay). Returns the new ones; the other keys existed, or occur twice in this batch. If $23, the
+-- relay is notified, as in append_outbox: when all keys are inserted, so that the longer lock timeout is not theirs.
 WITH new AS (
     INSERT INTO idempotency_keys (user_id, key, request_hash, hash_version, resource_id)
     SELECT user_id, key, request_hash, $18, resource_id
     FROM unnest($2::uuid[], $16::text[], $17::bytea[], $1::uuid[]) AS given(user_id, key, request_hash, resource_id)
     ON CONFLICT DO NOTHING
     RETURNING resource_id
+), accepted AS (
+    INSERT INTO transfers (id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
+                           request_hash, request_id, traceparent, created_at, expires_at)
+    SELECT id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata::jsonb,
+           request_hash, request_id, traceparent, created_at, expires_at
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::uuid[], $8::uuid[], $9::text[],
+                $10::text[], $11::bytea[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[])
+         AS given(id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
+                  request_hash, request_id, traceparent, created_at, expires_at)
+    WHERE id IN (SELECT resource_id FROM new)
+), queued AS (
+    INSERT INTO outbox (id, topic, body, subject_ids, claimed_until)
+    SELECT (array_agg(id ORDER BY id))[1], $19::text, string_agg(command, ',' ORDER BY id), array_agg(id ORDER BY id),
+           clock_timestamp() + make_interval(secs => nullif(delay_seconds, 0))
+    FROM unnest($1::uuid[], $20::text[], $21::integer[], $22::float8[]) AS given(id, command, row_number, delay_seconds)
+    WHERE id IN (SELECT resource_id FROM new)
+    GROUP BY row_number, delay_seconds
 )
-INSERT INTO transfers (id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
-                       request_hash, request_id, traceparent, created_at, expires_at)
-SELECT id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata::jsonb,
-       request_hash, request_id, traceparent, created_at, expires_at
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::uuid[], $8::uuid[], $9::text[],
-            $10::text[], $11::bytea[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[])
-     AS given(id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
-              request_hash, request_id, traceparent, created_at, expires_at)
-WHERE id IN (SELECT resource_id FROM new)
-RETURNING id;
+SELECT array_agg(resource_id) AS ids,
+       CASE WHEN $23 AND count(*) > 0 THEN set_config('lock_timeout', '4s', true) END,
+       CASE WHEN $23 AND count(*) > 0 THEN pg_notify('outbox', '') END
+FROM new;
 
 -- name: finalize_transfers
 -- Changes only PENDING transfers, locked in id order so that two processes cannot deadlock; returns those that changed.

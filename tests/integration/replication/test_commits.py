@@ -46,13 +46,18 @@ async def insert_alone(pool: Pool, id_: UUID) -> None:
         await connection.execute(INSERT, id_)
 
 
+async def insert_in_one_statement(pool: Pool, id_: UUID) -> None:
+    async with database.single_statement(pool) as connection:
+        await connection.execute(INSERT, id_)
+
+
 async def count(pool: Pool, id_: UUID) -> int:
     """Read in a transaction of its own, which also shows that the connection is in none."""
     async with database.transaction(pool) as connection:
         return await connection.fetchval(COUNT, id_)
 
 
-@pytest.mark.parametrize("write", [insert, insert_alone])
+@pytest.mark.parametrize("write", [insert, insert_alone, insert_in_one_statement])
 async def test_cancelled_wait_is_unknown(
     pair: Pair, pool: Pool, write: Callable[[Pool, UUID], Awaitable[None]]
 ) -> None:
@@ -62,11 +67,14 @@ async def test_cancelled_wait_is_unknown(
     assert 1 == await count(pool, id_)
 
 
-async def test_terminated_wait_is_unknown(pair: Pair, pool: Pool) -> None:
+@pytest.mark.parametrize("write", [insert, insert_in_one_statement])
+async def test_terminated_wait_is_unknown(
+    pair: Pair, pool: Pool, write: Callable[[Pool, UUID], Awaitable[None]]
+) -> None:
     """A COMMIT whose session is terminated while it waits is unknown, and the next one works."""
     id_ = new_id()
     await pair.lose_standby()
-    task = asyncio.ensure_future(insert(pool, id_))
+    task = asyncio.ensure_future(write(pool, id_))
     await pair.terminate_waiting(task)
     with pytest.raises(CommitUnknown):
         await task
@@ -75,7 +83,10 @@ async def test_terminated_wait_is_unknown(pair: Pair, pool: Pool) -> None:
     await insert(pool, new_id())
 
 
-async def test_time_out_at_commit_is_unknown(pair: Pair, pool: Pool, impatient: Pool) -> None:
+@pytest.mark.parametrize("write", [insert, insert_in_one_statement])
+async def test_time_out_at_commit_is_unknown(
+    pair: Pair, pool: Pool, impatient: Pool, write: Callable[[Pool, UUID], Awaitable[None]]
+) -> None:
     """A COMMIT that takes too long is unknown; its connection is used again, outside a transaction."""
     id_ = new_id()
     await pair.lose_standby()
@@ -83,7 +94,7 @@ async def test_time_out_at_commit_is_unknown(pair: Pair, pool: Pool, impatient: 
         while await count(pool, id_) == 0:
             # On a busy machine an earlier statement may take too long, and then nothing is recorded.
             with pytest.raises(DatabaseUnavailable) as raised:
-                await insert(impatient, id_)
+                await write(impatient, id_)
             assert isinstance(raised.value, CommitUnknown) or await count(pool, id_) == 0
     pair.resume()
     async with asyncio.timeout(30):
@@ -142,6 +153,20 @@ async def test_error_before_commit_is_known(pool: Pool) -> None:
         await fail()
     assert not isinstance(raised.value, CommitUnknown)
     assert 0 == await count(pool, id_)
+
+
+async def test_error_of_a_single_statement(pool: Pool) -> None:
+    """An error of the statement means that nothing was recorded. If the session was lost meanwhile, the result is unknown."""
+
+    async def fail(statement: str) -> type[Exception]:
+        with pytest.raises(DatabaseUnavailable) as raised:
+            async with database.single_statement(pool) as connection:
+                await connection.execute(statement)
+        return raised.type
+
+    found = [await fail(one) for one in ("DELETE FROM missing", "SELECT pg_terminate_backend(pg_backend_pid())")]
+
+    assert [DatabaseUnavailable, CommitUnknown] == found
 
 
 async def test_barrier_outside_a_transaction(pool: Pool) -> None:

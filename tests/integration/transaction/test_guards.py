@@ -169,12 +169,16 @@ async def test_keys_are_inserted_in_one_order(patient: Pool) -> None:
 
     async def insert(*keys: str) -> int:
         async with patient.acquire() as connection, connection.transaction():
-            return len(await store.accept_transfers(connection, [draft(user, key) for key in keys]))
+            return len(
+                await store.accept_transfers(
+                    connection, [draft(user, key) for key in keys], ["{}"] * len(keys), notify=False
+                )
+            )
 
     async with patient.acquire() as holder:
         transaction = holder.transaction()
         await transaction.start()
-        await store.accept_transfers(holder, [draft(user, "m")])
+        await store.accept_transfers(holder, [draft(user, "m")], ["{}"], notify=False)
         backwards = asyncio.create_task(insert("z", "m", "a"))
         await until_waiting(patient, 1)
         forwards = asyncio.create_task(insert("a", "z"))

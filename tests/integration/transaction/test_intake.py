@@ -71,6 +71,9 @@ async def test_duplicates_in_one_batch_make_one_transfer(path: MoneyPath) -> Non
     results = await accept(path.intake(), duplicate, duplicate, request(alice, bob_wallet, 11, key="same"))
 
     assert {"accepted": 1, "replayed": 1, "idempotency_key_reused": 1} == Counter(map(code, results))
+    made = [result.transfer.id for result in results if isinstance(result, Accepted) and not result.replayed]
+    assert made == [row["id"] for row in await path.pool.fetch("SELECT id FROM transfers")]
+    assert [made] == [row["subject_ids"] for row in await path.pool.fetch("SELECT subject_ids FROM outbox")]
 
 
 @pytest.mark.parametrize("fate", ["spent", "completed", "failed", "cancelled"])

@@ -97,6 +97,19 @@ MUTANTS = (
         caught_by=[f"{COMMITS}::test_time_out_at_commit_is_unknown"],
     ),
     Mutant(
+        name="lost-statement-is-nothing-recorded",
+        guard="a statement that commits by itself and did not return is unknown, never nothing recorded",
+        changes=[
+            Change(
+                DATABASE,
+                "        if is_sent and not _is_refused(error.__cause__):\n            raise CommitUnknown from error\n",
+                "",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{COMMITS}::test_time_out_at_commit_is_unknown", f"{COMMITS}::test_error_of_a_single_statement"],
+    ),
+    Mutant(
         name="unknown-commit-as-503",
         guard="an unknown commit is a 504: a 503 says that nothing was done",
         changes=[

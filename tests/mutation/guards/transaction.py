@@ -43,6 +43,7 @@ UNCONDITIONAL = (
         QUERIES, "WHERE transfers.id = result.id AND transfers.status = 'PENDING'\n", "WHERE transfers.id = result.id\n"
     ),
 )
+AUDITS = "        if entries := [_audit_entry(draft) for draft in audited if draft.transfer.id in new_ids]:\n"
 FIRST_LOOK = "        results = await self._resolve_used_keys(requests, keys)\n"
 NO_FIRST_LOOK = "        results: dict[int, Result] = {}\n"
 SECOND_LOOK = "        again = [index for index, result in enumerate(results) if not isinstance(result, Accepted)]\n"
@@ -142,8 +143,8 @@ MUTANTS = (
         changes=[
             Change(
                 STORE,
-                "in sorted(drafts, key=lambda draft: (draft.transfer.user_id, draft.idempotency_key))\n",
-                "in drafts\n",
+                "pairs = sorted(zip(drafts, commands, strict=True), key=lambda pair: pair[0].key)",
+                "pairs = list(zip(drafts, commands, strict=True))",
             )
         ],
         works=ACCEPTS,
@@ -152,7 +153,14 @@ MUTANTS = (
     Mutant(
         name="transfer-without-its-key",
         guard="only drafts whose key was new become transfers",
-        changes=[Change(QUERIES, "WHERE id IN (SELECT resource_id FROM new)\n", "")],
+        changes=[Change(QUERIES, "    WHERE id IN (SELECT resource_id FROM new)\n), queued", "), queued")],
+        works=ACCEPTS,
+        caught_by=[f"{ACCEPTING}::test_duplicates_in_one_batch_make_one_transfer"],
+    ),
+    Mutant(
+        name="command-without-its-key",
+        guard="only drafts whose key was new become commands",
+        changes=[Change(QUERIES, "    WHERE id IN (SELECT resource_id FROM new)\n    GROUP BY", "    GROUP BY")],
         works=ACCEPTS,
         caught_by=[f"{ACCEPTING}::test_duplicates_in_one_batch_make_one_transfer"],
     ),
@@ -198,12 +206,23 @@ MUTANTS = (
         guard="key, transfer and command are one commit",
         changes=[
             Change(
+                QUERIES,
+                "    INSERT INTO outbox (id, topic, body, subject_ids, claimed_until)\n    SELECT",
+                "    SELECT",
+            ),
+            Change(
                 COMMANDS,
-                "        if new:\n            for seconds in {draft.simulation.delay_seconds for draft in new}:\n",
-                "    if new:\n"
-                "        async with database.transaction(pool) as connection:\n"
-                "            for seconds in {draft.simulation.delay_seconds for draft in new}:\n",
-            )
+                "topology import TRANSFERS_FINALIZED\n",
+                "topology import TRANSFERS_FINALIZED, TRANSFERS_REQUESTED\n",
+            ),
+            Change(
+                COMMANDS,
+                f"{AUDITS}            await audit.append(connection, entries)\n",
+                f"{AUDITS}            await audit.append(connection, entries)\n"
+                "    async with database.transaction(pool) as connection:\n"
+                "        ids = [draft.transfer.id for draft in drafts]\n"
+                "        await outbox.append(connection, TRANSFERS_REQUESTED, list(map(Item, ids, ids, items)))\n",
+            ),
         ],
         works=WORKS,
         caught_by=[f"{GUARDS}::test_transfer_without_its_command_is_not_recorded"],
@@ -214,11 +233,8 @@ MUTANTS = (
         changes=[
             Change(
                 COMMANDS,
-                "        if audited := [draft for draft in new if KINDS[draft.transfer.kind].is_audited]:\n"
-                "            await audit.append(connection, [_audit_entry(draft) for draft in audited])\n",
-                "    if audited := [draft for draft in new if KINDS[draft.transfer.kind].is_audited]:\n"
-                "        async with database.transaction(pool) as connection:\n"
-                "            await audit.append(connection, [_audit_entry(draft) for draft in audited])\n",
+                "    commit = database.transaction if audited else database.single_statement\n",
+                "    commit = database.single_statement\n",
             )
         ],
         works="tests/integration/transaction/test_audit.py::test_deposit_is_audited",
