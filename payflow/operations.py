@@ -151,6 +151,31 @@ class Proof:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """An outcome that was sealed late by the decision of an operator. `document` is the gateway's JSON.
+
+    `block` is the number of the block that seals it; None until it is sealed, which takes seconds.
+    """
+
+    transfer_id: str
+    reason: str
+    at: datetime
+    block: int | None
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """From the gateway's JSON."""
+        return cls(
+            transfer_id=document["transfer_id"],
+            reason=document["reason"],
+            at=read.moment(document["at"]),
+            block=document.get("block"),
+            document=document,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class CurrencySum:
     """The sums of customer accounts and of external accounts, in minor units; `sum` is zero if the books balance."""

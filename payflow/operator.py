@@ -10,7 +10,7 @@ from payflow.account import Account, SigningKeys
 from payflow.audit import AuditLog
 from payflow.dead_letter import DeadLetter, DeadLetterDetail, DeadLetterList, ReplayResult
 from payflow.gateway import Gateway
-from payflow.operations import BalanceSheet, Overview, Proof
+from payflow.operations import Admission, BalanceSheet, Overview, Proof
 from payflow.request import given, period, segment
 from payflow.search import SearchResult
 from payflow.transfer import Timeline, Transfer
@@ -94,6 +94,15 @@ class Operator:
         params = given({"full": "1", "head": head})
         seconds = self._gateway.limits.proof_seconds
         return await self._gateway.send("GET", "/ops/ledger/proof", Proof.read, params=params, seconds=seconds)
+
+    async def admit_outcome(self, transfer_id: str, reason: str) -> Admission:
+        """Let the ledger seal an outcome that appeared after its time was sealed. Repeated, it returns the first admission.
+
+        Raises:
+            Problem: `outcome_not_found`; `outcome_not_late` if the outcome needs no admission.
+        """
+        path = f"/ops/ledger/admissions/{segment(transfer_id)}"
+        return await self._gateway.send("PUT", path, Admission.read, body={"reason": reason})
 
     async def balance_sheet(self) -> BalanceSheet:
         """The sums of customer accounts and of external accounts, by currency."""

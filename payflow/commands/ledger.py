@@ -44,6 +44,24 @@ def verify(invocation: Invocation, head: str | None) -> None:
         raise CheckFailed(f"the ledger failed verification: {named}")
 
 
+@ledger.command
+@click.argument("transfer_id", metavar="TRANSFER")
+@click.option("--reason", required=True, help="Why the outcome is genuine; stored in the audit log.")
+@command.standard
+def admit(invocation: Invocation, transfer_id: str, reason: str) -> None:
+    """Admit the late outcome of TRANSFER.
+
+    Only for an outcome that `payflow ledger verify` names under nothing_came_late, and that a person found to be genuine.
+    The next block seals it. Repeating the command returns the first admission.
+    """
+    admission = invocation.call(lambda payflow: payflow.operator.admit_outcome(transfer_id, reason))
+    if invocation.as_json:
+        invocation.print_json(admission.document)
+        return
+    sealed = "the next block seals it" if admission.block is None else f"block {admission.block} seals it"
+    click.echo(prose.printable(f"{admission.transfer_id} is admitted ({admission.reason}): {sealed}."))
+
+
 @ledger.command("balance-sheet")
 @command.standard
 def balance_sheet(invocation: Invocation) -> None:

@@ -47,7 +47,7 @@ from services.contracts.refusals.transaction import (
     UnknownWallet,
     WalletFrozen,
 )
-from services.contracts.refusals.wallet import WalletNotFound
+from services.contracts.refusals.wallet import OutcomeNotFound, OutcomeNotLate, WalletNotFound
 
 __all__ = [
     "ApiKeyLimitReached",
@@ -66,6 +66,8 @@ __all__ = [
     "LastOperator",
     "NotificationNotFound",
     "OperatorRequired",
+    "OutcomeNotFound",
+    "OutcomeNotLate",
     "SameWallet",
     "SessionNotFound",
     "TooManyLogins",

@@ -15,7 +15,7 @@ from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.messages import format_time
 from services.contracts.refusals.wallet import OutcomeNotFound, WalletNotFound
-from services.wallet import commands, schemas, store_audit
+from services.wallet import commands, commands_admission, schemas, store_audit
 from services.wallet.proof import verify
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
@@ -50,13 +50,14 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.get("/internal/outcomes/{id}", gateway(get_outcome)),
             web.get("/internal/balance-sheet", gateway(get_balance_sheet)),
             web.get("/internal/proof", gateway(get_proof)),
+            web.put("/internal/admissions/{id}", gateway(admit)),
             web.get("/internal/audit", gateway(list_entries)),
         ]
     )
 
 
 list_entries = audit.reader(READ_POOL, store_audit.LIST, parse_row_id=audit.read_whole_number, lowest_id=0)
-"""The audit log: who froze or unfroze which wallet."""
+"""The audit log: who froze or unfroze which wallet, or admitted which outcome."""
 
 
 async def post(request: web.Request) -> web.Response:
@@ -193,6 +194,19 @@ async def get_proof(request: web.Request) -> web.Response:
         if query.head is None:
             await commands.record_proof(request.app[POOL], proof)
     return respond(schemas.proof(proof))
+
+
+async def admit(request: web.Request) -> web.Response:
+    """Admit a late outcome."""
+    body = validate_json(schemas.ADMIT, await request.read())
+    admission = await commands_admission.admit_outcome(
+        request.app[POOL],
+        path_id(request, OutcomeNotFound),
+        reason=body.reason,
+        operator_id=body.operator_id,
+        request_id=body.request_id,
+    )
+    return respond(schemas.admission(admission))
 
 
 async def _set_frozen(request: web.Request, *, frozen: bool) -> web.Response:

@@ -19,7 +19,7 @@ from services.contracts import money
 from services.contracts.identifiers import new_id
 from services.contracts.money import DEFAULT_CURRENCY
 from services.contracts.refusals.wallet import OutcomeNotFound, WalletNotFound
-from services.wallet import ledger, metrics, seal, store
+from services.wallet import ledger, metrics, seal, store, store_admission
 from services.wallet.ledger import Decision, Posting, Result
 from services.wallet.seal import Block, Head, HeadLost, Members, State
 from services.wallet.store import Line, Proof, Wallet
@@ -309,16 +309,21 @@ async def seal_rows(pool: Pool, *, recorded_head: Head | None, thorough: bool, w
         if recorded_head is not None and not await store.has_block(connection, recorded_head):
             raise HeadLost(recorded_head)
         outcomes, latest_at = await store.list_unsealed(connection, seal.scan_from(state, thorough=thorough), SEAL_MAX)
+        unread_from = latest_at if len(outcomes) == SEAL_MAX else None
+        admitted, admitted_at = await store_admission.list_unsealed_admissions(connection, SEAL_MAX)
         accounts = await store.list_unsealed_accounts(connection, SEAL_MAX) if with_accounts else []
-        if not outcomes and not accounts:
+        if not outcomes and not accounts and not admitted:
             # A head that is new to the caller will be recorded elsewhere: a failover must not lose it.
             if state.head != recorded_head:
                 await replication.await_replication(connection)
             return Sealed(state.head, 0, 0, more=False)
-        unread_from = latest_at if len(outcomes) == SEAL_MAX else None
         frontier = seal.close(state, thorough=thorough, unread_from=unread_from)
+        outcomes = list(dict.fromkeys([*outcomes, *admitted]))
+        latest_at = max(filter(None, (latest_at, admitted_at)), default=None)
         head = await _insert_block(connection, state, outcomes, accounts, latest_at=latest_at, frontier=frontier)
-    full = SEAL_MAX in (len(outcomes), len(accounts))
+        if head is not None and admitted:
+            await store_admission.set_admission_block(connection, admitted, head.number)
+    full = unread_from is not None or len(accounts) == SEAL_MAX
     # Without a head another sealer has sealed these rows meanwhile: run again.
     return Sealed(head, len(outcomes), len(accounts), more=full or head is None)
 

@@ -22,6 +22,7 @@ CHECKS = (
     "prove_entries_sum_to_zero",
     "prove_transfers_balance",
     "prove_balances_equal_entries",
+    "prove_held_equals_holds",
     "prove_chains_unbroken",
     "prove_outcomes_equal_entries",
 )

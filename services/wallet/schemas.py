@@ -29,6 +29,7 @@ from services.wallet.commands import Void
 from services.wallet.ledger import Posting, Result
 from services.wallet.seal import Head
 from services.wallet.store import SEQ_MAX, Line, Proof, Wallet
+from services.wallet.store_admission import Admission
 
 
 def _bytes(text: str) -> bytes:
@@ -150,6 +151,14 @@ class FreezeRequest(_Model):
     request_id: str
 
 
+class AdmitRequest(_Model):
+    """Why a late outcome is genuine, the operator who admits it, and the request."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=limits.ADMISSION_REASON_LENGTH_MAX)]
+    operator_id: UUID
+    request_id: str
+
+
 class OwnerQuery(_Model):
     """The owner of wallets."""
 
@@ -190,6 +199,7 @@ FIND = TypeAdapter(FindRequest)
 AVAILABILITY = TypeAdapter(AvailabilityRequest)
 READ = TypeAdapter(ReadRequest)
 FREEZE = TypeAdapter(FreezeRequest)
+ADMIT = TypeAdapter(AdmitRequest)
 OWNER = TypeAdapter(OwnerQuery)
 PROOF = TypeAdapter(ProofQuery)
 BALANCE = TypeAdapter(BalanceQuery)
@@ -257,6 +267,17 @@ def proof(run: Proof) -> dict[str, Any]:
         "at": format_time(run.at),
         "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in run.checks],
         "head": {"number": run.head.number, "hash": run.head.hash.hex()} if run.head else None,
+    }
+
+
+def admission(found: Admission) -> dict[str, Any]:
+    """An admission; `block` is null until the outcome is sealed."""
+    return {
+        "transfer_id": str(found.transfer_id),
+        "reason": found.reason,
+        "operator_id": str(found.operator_id),
+        "at": format_time(found.at),
+        "block": found.block,
     }
 
 

@@ -265,6 +265,7 @@ def calls_of_wallet(client: WalletClient) -> list[Coroutine[Any, Any, Any]]:
         client.freeze(ID, **BY),
         client.unfreeze(ID, **BY),
         client.get_outcome(ID),
+        client.admit_outcome(ID, reason="clock", **BY),
         client.get_balance_sheet(),
         client.get_last_proof(),
         client.run_proof(head=f"1:{'0' * 64}", seconds=10),

@@ -2,7 +2,8 @@
 
 Refusal
 ├── WalletNotFound   404 wallet_not_found
-└── OutcomeNotFound  404 outcome_not_found
+├── OutcomeNotFound  404 outcome_not_found
+└── OutcomeNotLate   409 outcome_not_late
 """
 
 from __future__ import annotations
@@ -22,3 +23,10 @@ class OutcomeNotFound(Refusal):
 
     status = 404
     code = "outcome_not_found"
+
+
+class OutcomeNotLate(Refusal):
+    """The outcome of this transfer needs no admission: it is sealed, or it will be."""
+
+    status = 409
+    code = "outcome_not_late"

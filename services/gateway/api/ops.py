@@ -113,6 +113,22 @@ async def get_proof(request: web.Request) -> web.Response:
     return responses.document(proof)
 
 
+async def admit_outcome(request: web.Request) -> web.Response:
+    """Admit a late outcome of the ledger.
+
+    A late outcome appeared after its time was sealed: the proof names it, and it is in no block. If a person found it to be
+    genuine, the next block seals it. Repeating the request returns the first admission.
+    """
+    body: schemas.ops.NewAdmission = request[BODY]
+    admission = await request.app[UPSTREAMS].wallet.admit_outcome(
+        path_id(request, errors.OutcomeNotFound),
+        reason=body.reason,
+        operator_id=request[PRINCIPAL].user_id,
+        request_id=tracing.request_id(),
+    )
+    return responses.document(admission)
+
+
 async def freeze(request: web.Request) -> web.Response:
     """Freeze a wallet.
 
@@ -188,6 +204,16 @@ OPERATIONS = (
         access=Access.OPERATOR,
         query=schemas.ops.ProofQuery,
         seconds=PROOF_SECONDS + operations.REQUEST_SECONDS,
+        key_scope=Scope.OPERATE,
+    ),
+    Operation(
+        "PUT",
+        f"{BASE}/ledger/admissions/{{id}}",
+        admit_outcome,
+        (Response(200, "The admission.", schemas.ops.Admission),),
+        access=Access.OPERATOR,
+        body=schemas.ops.NewAdmission,
+        refusals=(errors.OutcomeNotFound, errors.OutcomeNotLate),
         key_scope=Scope.OPERATE,
     ),
     Operation(

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from services.chassis.client import ConnectionLost, UpstreamUnavailable
 from services.contracts.refusal import Refusal
-from services.contracts.refusals.wallet import WalletNotFound
+from services.contracts.refusals.wallet import OutcomeNotFound, WalletNotFound
 from services.gateway.clients import service
 from services.gateway.clients.service import Json, ServiceClient, call
 
@@ -110,6 +110,13 @@ class WalletClient(ServiceClient):
         path = f"/internal/outcomes/{transfer_id}"
         outcome: Json = await call(self._upstream, "GET", path, seconds=service.SIDE_SECONDS)
         return outcome
+
+    async def admit_outcome(self, transfer_id: str, *, reason: str, operator_id: str, request_id: str) -> Json:
+        """Admit a late outcome, or return its admission."""
+        path = f"/internal/admissions/{transfer_id}"
+        body = {"reason": reason, "operator_id": operator_id, "request_id": request_id}
+        admission: Json = await call(self._upstream, "PUT", path, body=body, missing=OutcomeNotFound)
+        return admission
 
     async def get_balance_sheet(self) -> Json:
         """What customers hold and what came from outside, per currency."""

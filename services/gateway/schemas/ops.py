@@ -280,3 +280,21 @@ class Proof(Response):
     at: AwareDatetime
     checks: list[Check]
     head: SealedBlock | None
+
+
+class NewAdmission(Request):
+    """Admission request; the reason is visible to operators only."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=limits.ADMISSION_REASON_LENGTH_MAX)] = Field(
+        description="Why the outcome is genuine although it appeared after its time was sealed."
+    )
+
+
+class Admission(Response):
+    """An admitted outcome."""
+
+    transfer_id: UUID
+    reason: str
+    operator_id: UUID
+    at: AwareDatetime
+    block: int | None = Field(description="The number of the block that seals it; null until it is sealed.")

@@ -152,6 +152,10 @@ WHERE accounts.posted <> coalesce(history.total, 0)
    OR accounts.seq <> coalesce(history.last, 0)
 LIMIT 20;
 
+-- name: prove_held_equals_holds
+-- There are no holds yet, so nothing is held.
+SELECT id, held FROM accounts WHERE held <> 0 LIMIT 20;
+
 -- name: prove_chains_unbroken
 -- Each entry continues the entry before: no gap, the balance adds up, times never decrease, no account is overdrawn.
 SELECT account_id, seq FROM (

@@ -54,6 +54,7 @@ WITH RECURSIVE known (action) AS (
     WHERE $2::uuid IS NOT NULL
     ORDER BY at DESC, id DESC LIMIT $7
 )
-SELECT audit_log.id, at, action, actor_id, owner_id AS user_id, 'wallet' AS subject_kind, account_id AS subject_id,
-       '{}'::jsonb AS detail, request_id
-FROM page JOIN audit_log USING (at, id) JOIN accounts ON accounts.id = account_id ORDER BY at DESC, audit_log.id DESC;
+SELECT audit_log.id, at, action, actor_id, owner_id AS user_id,
+       CASE WHEN transfer_id IS NULL THEN 'wallet' ELSE 'transfer' END AS subject_kind,
+       coalesce(transfer_id, account_id) AS subject_id, detail, request_id
+FROM page JOIN audit_log USING (at, id) LEFT JOIN accounts ON accounts.id = account_id ORDER BY at DESC, audit_log.id DESC;

@@ -56,13 +56,24 @@ CREATE TABLE public.accounts (
     CONSTRAINT accounts_seq_check CHECK ((seq >= 0))
 )
 WITH (fillfactor='70');
+CREATE TABLE public.admissions (
+    transfer_id uuid NOT NULL,
+    reason text NOT NULL,
+    operator_id uuid NOT NULL,
+    request_id text NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    block bigint,
+    CONSTRAINT admissions_reason_check CHECK ((reason <> ''::text))
+);
 CREATE TABLE public.audit_log (
     id bigint NOT NULL,
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     actor_id uuid NOT NULL,
     action text NOT NULL,
-    account_id uuid NOT NULL,
-    request_id text NOT NULL
+    account_id uuid,
+    request_id text NOT NULL,
+    transfer_id uuid,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL
 );
 ALTER TABLE public.audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.audit_log_id_seq
@@ -133,6 +144,8 @@ CREATE TABLE public.outcomes (
 );
 ALTER TABLE ONLY public.accounts
     ADD CONSTRAINT accounts_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.admissions
+    ADD CONSTRAINT admissions_pkey PRIMARY KEY (transfer_id);
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.blocks
@@ -145,6 +158,7 @@ ALTER TABLE ONLY public.outcomes
     ADD CONSTRAINT outcomes_pkey PRIMARY KEY (transfer_id);
 CREATE UNIQUE INDEX accounts_external_currency_unique ON public.accounts USING btree (currency) WHERE (owner_id IS NULL);
 CREATE UNIQUE INDEX accounts_owner_currency_unique ON public.accounts USING btree (owner_id, currency) WHERE (owner_id IS NOT NULL);
+CREATE INDEX admissions_unsealed ON public.admissions USING btree (transfer_id) WHERE (block IS NULL);
 CREATE INDEX audit_log_by_action ON public.audit_log USING btree (action, at, id);
 CREATE INDEX audit_log_by_actor ON public.audit_log USING btree (actor_id, action, at, id);
 CREATE INDEX audit_log_by_actor_and_subject ON public.audit_log USING btree (actor_id, account_id, action, at, id);
@@ -167,6 +181,10 @@ GRANT UPDATE(posted) ON TABLE public.accounts TO payflow_wallet;
 GRANT UPDATE(held) ON TABLE public.accounts TO payflow_wallet;
 GRANT UPDATE(seq) ON TABLE public.accounts TO payflow_wallet;
 GRANT UPDATE(last_entry_at) ON TABLE public.accounts TO payflow_wallet;
+GRANT SELECT,INSERT ON TABLE public.admissions TO payflow_wallet;
+GRANT SELECT ON TABLE public.admissions TO payflow_wallet_seal;
+GRANT SELECT ON TABLE public.admissions TO payflow_wallet_proof;
+GRANT UPDATE(block) ON TABLE public.admissions TO payflow_wallet_seal;
 GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_wallet;
 GRANT SELECT ON TABLE public.audit_log TO payflow_wallet_proof;
 GRANT SELECT,INSERT ON TABLE public.blocks TO payflow_wallet_seal;

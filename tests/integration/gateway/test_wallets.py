@@ -328,6 +328,24 @@ async def test_freeze_and_unfreeze(api: ApiClient, operator_token: str, token: s
     }
 
 
+async def test_admit_an_outcome(api: ApiClient, operator_token: str, token: str) -> None:
+    """For operators only: the operator, the reason and the request are passed on."""
+    transfer_id = str(new_id())
+    path, body = f"/api/v1/ops/ledger/admissions/{transfer_id}", {"reason": "the clock was set back"}
+
+    refused = await api.call("PUT", path, token=token, json=body)
+    without = await api.call("PUT", path, token=operator_token, json={"reason": ""})
+    before = len(api.fakes.wallet.calls_to("PUT", f"/internal/admissions/{transfer_id}"))
+    unknown = await api.call("PUT", path, token=operator_token, json=body, headers={"X-Request-Id": "act-1"})
+
+    assert (403, 422, 0) == (refused.status, without.status, before)
+    assert (404, "outcome_not_found") == (unknown.status, unknown.json()["code"])
+    [call] = api.fakes.wallet.calls_to("PUT", f"/internal/admissions/{transfer_id}")
+    assert ("the clock was set back", "act-1", 36) == (
+        call.body["reason"], call.body["request_id"], len(call.body["operator_id"])
+    )  # fmt: skip
+
+
 async def test_overview(api: ApiClient, operator_token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole state; unavailable services are reported, and their parts are null."""
     monkeypatch.setattr(service, "SIDE_SECONDS", 0.2)

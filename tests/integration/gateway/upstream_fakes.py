@@ -274,6 +274,8 @@ class Wallet(Service):
             case ("PUT" | "DELETE") as method, ["wallets", wallet_id, "freeze"]:
                 self.wallets[wallet_id]["status"] = "frozen" if method == "PUT" else "open"
                 return web.json_response(self.wallets[wallet_id])
+            case "PUT", ["admissions", _]:
+                return problem(404, "outcome_not_found")
             case "GET", ["outcomes", _]:
                 return problem(404, "outcome_not_found")
         return await super().respond(call)

@@ -232,6 +232,24 @@ async def test_verify_with_a_recorded_head(gateway: Any, run: Any) -> None:
     assert "is not a head" in malformed.err
 
 
+@pytest.mark.parametrize(("block", "said"), [(None, "the next block seals it."), (12, "block 12 seals it.")])
+async def test_admit(gateway: Any, run: Any, block: int | None, said: str) -> None:
+    """The reason is required and sent; the line says which block seals the outcome."""
+    path = f"/ops/ledger/admissions/{TRANSFER_ID}"
+    gateway.documents[path] = {
+        "transfer_id": TRANSFER_ID, "reason": "a clock", "operator_id": TRANSFER_ID, "at": "2026-01-02T12:00:00.000000Z",
+        "block": block,
+    }  # fmt: skip
+    await login(run)
+
+    without = await run("ledger", "admit", TRANSFER_ID)
+    ran = await run("ledger", "admit", TRANSFER_ID, "--reason", "a clock")
+
+    assert (2, 0) == (without.code, ran.code)
+    assert f"{TRANSFER_ID} is admitted (a clock): {said}\n" == ran.out
+    assert {"reason": "a clock"} == gateway.seen(f"PUT {path}")[0].body
+
+
 @pytest.mark.parametrize("options", [(), ("--json",)])
 async def test_verify_names_the_failed_check(gateway: Any, run: Any, options: tuple[str, ...]) -> None:
     """A ledger that fails verification: exit code 3 and one line that names the check, also with --json."""

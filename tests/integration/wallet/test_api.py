@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from aiohttp import web
 
@@ -157,6 +158,35 @@ async def test_freezing_is_audited(served: Api, pool: Pool) -> None:
     assert ["posted"] == await post(pool, posting(alice, bob, 1))
 
 
+async def test_an_admission_is_in_the_audit_log(served: Api, pool: Pool, wallet_database: TestDatabase) -> None:
+    """The response to an admission, and the audit entry: action, actor, transfer, reason and request."""
+    [alice] = await fund(pool, [100])
+    late = new_id()
+    await commands.void_transfers(pool, [commands.Void(late, "cancelled", bytes(32))])
+    superuser = await asyncpg.connect(wallet_database.superuser_url)
+    await superuser.execute(
+        """INSERT INTO blocks SELECT 1, 1, sha256('x'), sha256('y'), now(), 1, now() + interval '1 hour', null, '{}', '',
+           array_agg(id), decode(repeat('00', 32 * count(*)::int), 'hex') FROM accounts"""
+    )
+    await superuser.close()
+    path, body = f"/internal/admissions/{late}", ACT | {"reason": "the clock was set back"}
+
+    admitted = await served.gateway.call("PUT", path, body=body, seconds=SECONDS)
+    [action] = (await served.get("/internal/audit"))["items"]
+    mine = (await served.get("/internal/audit", user_id=str(OPERATOR), action="outcome_admitted"))["items"]
+
+    assert {
+        "transfer_id": str(late),
+        "reason": "the clock was set back",
+        "operator_id": str(OPERATOR),
+        "block": None,
+    } == {name: value for name, value in admitted.items() if name != "at"}
+    assert ("outcome_admitted", {"kind": "transfer", "id": str(late)}) == (action["action"], action["subject"])
+    assert ({"reason": "the clock was set back"}, "the-request-1") == (action["detail"], action["request_id"])
+    assert [] == mine
+    assert ["posted"] == await post(pool, posting(await external(pool), alice, 1))
+
+
 async def test_what_is_on_hold_is_not_available(served: Api, pool: Pool) -> None:
     """Balance, hold and available balance are three numbers in every response; the ledger uses the available balance."""
     alice, bob = await fund(pool, [100, 0])
@@ -172,6 +202,7 @@ async def test_what_is_on_hold_is_not_available(served: Api, pool: Pool) -> None
     assert ["rejected:insufficient_funds", "posted"] == await post(
         pool, posting(alice, bob, 71), posting(alice, bob, 70)
     )
+    await pool.execute("UPDATE accounts SET held = 0 WHERE id = $1", alice)  # the proof knows no hold
 
 
 async def test_availability_has_one_item_per_wallet(served: Api, pool: Pool) -> None:
@@ -298,7 +329,7 @@ async def test_the_last_proof_is_returned_until_a_new_one_is_requested(served: A
     lost = await served.get("/internal/proof", head=str(Head(9, bytes(32))))
     last = await served.get("/internal/proof")
 
-    assert (True, 10) == (first["ok"], len(first["checks"]))
+    assert (True, 11) == (first["ok"], len(first["checks"]))
     assert first == repeated
     assert full["at"] > first["at"]
     assert ["recorded_blocks_present"] == [check["name"] for check in lost["checks"] if not check["ok"]]
@@ -381,7 +412,7 @@ async def test_voids_change_no_account(pool: Pool, wallet_database: TestDatabase
     proof = await prove(proof_pool)
 
     await close_pool(proof_pool)
-    assert ("voided", True, 5) == (result.outcome, proof.ok, len(proof.checks))
+    assert ("voided", True, 6) == (result.outcome, proof.ok, len(proof.checks))
 
 
 async def test_a_withdrawn_currency_works_for_existing_wallets(

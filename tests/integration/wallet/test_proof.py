@@ -73,6 +73,12 @@ async def balance_alone(ledger: Ledger) -> str:
     return str(ledger.alice)
 
 
+async def held_without_a_hold(ledger: Ledger) -> str:
+    """One minor unit of a balance is held, and there is no hold."""
+    await ledger.tamper("UPDATE accounts SET held = held + 1 WHERE id = $1", ledger.alice)
+    return str(ledger.alice)
+
+
 async def number_alone(ledger: Ledger) -> str:
     """An account whose number is ahead of its entries."""
     await ledger.tamper("UPDATE accounts SET seq = seq + 1 WHERE id = $1", ledger.alice)
@@ -221,6 +227,7 @@ FAULTS: dict[Fault, set[str]] = {
     four_entries_of_one_transfer: {"transfers_balance", "outcomes_equal_entries"},
     two_currencies_in_one_transfer: {"transfers_balance"},
     balance_alone: {"balances_equal_entries"},
+    held_without_a_hold: {"held_equals_holds"},
     number_alone: {"balances_equal_entries"},
     gap_that_the_account_counts: {"balances_equal_entries", "chains_unbroken"},
     gap_that_the_account_does_not_count: {"balances_equal_entries", "chains_unbroken"},
@@ -253,8 +260,8 @@ async def test_a_fault_fails_its_check(ledger: Ledger, fault: Fault) -> None:
 
 
 def test_every_check_has_a_fault() -> None:
-    """All ten checks are among those that must fail."""
-    assert 10 == len(set().union(*FAULTS.values()))
+    """All eleven checks are among those that must fail."""
+    assert 11 == len(set().union(*FAULTS.values()))
 
 
 async def test_both_the_recorded_and_the_given_block_must_exist(ledger: Ledger) -> None:

@@ -16,6 +16,7 @@ CHECKS = {
     "entries_sum_to_zero": '    "prove_entries_sum_to_zero",\n',
     "transfers_balance": '    "prove_transfers_balance",\n',
     "balances_equal_entries": '    "prove_balances_equal_entries",\n',
+    "held_equals_holds": '    "prove_held_equals_holds",\n',
     "chains_unbroken": '    "prove_chains_unbroken",\n',
     "outcomes_equal_entries": '    "prove_outcomes_equal_entries",\n',
     "blocks_unbroken": '            _check("blocks_unbroken", report.blocks),\n',

@@ -11,10 +11,40 @@ SCHEMA = "services/wallet/sql/migrations/0002.sql"
 
 RULES = "tests/unit/wallet/test_seal.py"
 SEALING = "tests/integration/wallet/test_sealing.py"
+ADMISSION = "services/wallet/commands_admission.py"
+ADMISSIONS = "tests/integration/wallet/test_admissions.py"
 TAMPERING = "tests/integration/wallet/test_tampering.py"
 WORKS = f"{SEALING}::test_a_block_has_a_maximum_size"
 
 MUTANTS = (
+    Mutant(
+        name="any-outcome-admitted",
+        guard="only a late outcome is admitted",
+        changes=[Change(ADMISSION, "            if not late:\n", "            if False:\n")],
+        works=f"{ADMISSIONS}::test_an_admitted_outcome_is_sealed_once",
+        caught_by=[f"{ADMISSIONS}::test_only_late_outcomes_are_admitted"],
+    ),
+    Mutant(
+        name="admission-not-sealed",
+        guard="an admitted outcome is in the next block",
+        changes=[Change(COMMANDS, "dict.fromkeys([*outcomes, *admitted])", "dict.fromkeys(outcomes)")],
+        works=WORKS,
+        caught_by=[f"{ADMISSIONS}::test_an_admitted_outcome_is_sealed_once"],
+    ),
+    Mutant(
+        name="admission-sealed-again",
+        guard="an admitted outcome is sealed once",
+        changes=[Change(COMMANDS, "        if head is not None and admitted:\n", "        if False:\n")],
+        works=WORKS,
+        caught_by=[f"{ADMISSIONS}::test_an_admitted_outcome_alone_makes_a_block"],
+    ),
+    Mutant(
+        name="admission-audited-twice",
+        guard="an admission has one audit entry, however often it is requested",
+        changes=[Change("services/wallet/store_admission.py", "    if new is not None:\n", "    if True:\n")],
+        works=f"{ADMISSIONS}::test_an_admitted_outcome_is_sealed_once",
+        caught_by=[f"{ADMISSIONS}::test_an_admission_is_audited_once"],
+    ),
     Mutant(
         name="sealed-over-running-transactions",
         guard="a block does not include a time that a running transaction may still write to",
