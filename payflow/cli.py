@@ -25,6 +25,7 @@ from payflow.commands.login import login, logout
 from payflow.commands.queue import queue
 from payflow.commands.send import send
 from payflow.commands.stuck import stuck
+from payflow.commands.ticket import ticket
 from payflow.commands.trace import trace
 from payflow.commands.transfers import transfers
 from payflow.commands.users import users
@@ -53,7 +54,7 @@ def program(context: click.Context, gateway: str | None) -> None:
 
 _COMMANDS = (
     *(login, logout, send, transfers, wallets, trace, events, api_keys),
-    *(queue, stuck, dead_letters, ledger, users, keys, audit, canary),
+    *(queue, stuck, ticket, dead_letters, ledger, users, keys, audit, canary),
 )
 for _command in _COMMANDS:
     program.add_command(_command)

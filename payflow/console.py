@@ -14,7 +14,7 @@ from rich.text import Text
 from payflow.prose import printable
 from payflow.transfer import FAILED, PENDING
 
-PIPE_WIDTH = 200
+PIPE_WIDTH = 400
 """The width of a table in a file or a pipe: wide enough not to wrap text that a program may search for."""
 
 UNKNOWN = "-"

@@ -8,11 +8,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from payflow.address import parse_address
 from payflow.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from payflow.ticket import Sources
 
 GATEWAY_DEFAULT = "http://127.0.0.1:8000"
 STACK_FILE = Path(".payflow") / "stack.json"
@@ -42,6 +46,24 @@ def sessions_folder() -> Path:
     if os.environ.get("XDG_CONFIG_HOME") == "":
         return Path.home() / ".config" / "payflow" / "sessions"
     return Path(click.get_app_dir("payflow")) / "sessions"
+
+
+def find_sources(gateway: str) -> Sources:
+    """Where metrics and log lines of this gateway are: the servers that are named, else the local stack if it is its gateway.
+
+    Raises:
+        Misconfigured: as `find_gateway`.
+    """
+    from payflow.ticket import Sources  # noqa: PLC0415 - loads the HTTP client
+
+    prometheus = os.environ.get("PAYFLOW_PROMETHEUS_URL") or None
+    loki = os.environ.get("PAYFLOW_LOKI_URL") or None
+    # The logs of another system would look like those of the transfer.
+    local = _gateway_of_stack(STACK_FILE)
+    if local is None or parse_address(local) != gateway:
+        return Sources(prometheus, loki)
+    processes = json.loads(STACK_FILE.read_text(encoding="utf-8")).get("metrics") or {}
+    return Sources(prometheus, loki, STACK_FILE.parent / "logs", processes)
 
 
 def _gateway_of_stack(path: Path) -> str | None:

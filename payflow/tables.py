@@ -38,8 +38,11 @@ _WAITS = {
 }
 
 
-def print_timeline(timeline: Timeline) -> None:
-    """Print each step with its times, what the transfer waits for and since when, and the sentence for the customer."""
+def print_timeline(timeline: Timeline, *, checks: bool) -> None:
+    """Print each step with its times, what the transfer waits for and since when, and the sentence for the customer.
+
+    With `checks` also what an operator should look at.
+    """
     table = console.table("time (UTC)", ">ms", ">gap", "service", "step", "detail")
     before: datetime | None = None
     for step in timeline.steps:
@@ -55,6 +58,8 @@ def print_timeline(timeline: Timeline) -> None:
     facts = [("transfer", console.plain(timeline.transfer_id)), ("status", console.coloured(timeline.status))]
     if timeline.waiting_for is not None:
         facts += _wait(timeline, timeline.waiting_for)
+        if checks and (check := _CHECKS.get(timeline.waiting_for)):
+            facts.append(("check", console.plain(f"{check}; {PAGE}")))
     if timeline.unavailable:
         facts.append(("unavailable", console.plain(f"{', '.join(timeline.unavailable)} (steps may be missing)")))
     facts.append(("customer", console.plain(timeline.summary)))
@@ -219,8 +224,6 @@ def _wait(timeline: Timeline, waiting_for: str) -> Iterable[tuple[str, Text]]:
         last = timeline.steps[-1]
         seconds = max(0.0, (timeline.as_of - last.at).total_seconds())
         yield "since", console.plain(f"{console.duration(seconds)} after {last.step} ({last.service})")
-    if checks := _CHECKS.get(waiting_for):
-        yield "check", console.plain(f"{checks}; {PAGE}")
 
 
 def _missing(unavailable: Sequence[str]) -> list[Table]:

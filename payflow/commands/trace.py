@@ -69,11 +69,12 @@ def trace(
     for and for how long, what to check, and a sentence for the customer. Operators can trace any transfer, other users their
     own. If a search finds several transfers, they are listed instead.
 
-    A key without --user, and a request id that a client chose, are searched among the newest 100,000 transfers before --until.
+    A request id that a client chose is searched among the newest 100,000 transfers before --until, a key without --user among
+    the newest 20,000.
     """
     known = Known(transfer_id, key, user, request_id, until)
     known.check()
-    timeline, several = invocation.call(lambda payflow: _read(payflow, known))
+    timeline, several, is_operator = invocation.call(lambda payflow: _read(payflow, known))
     if timeline is None:
         _print_several(invocation, several)
     elif invocation.as_json:
@@ -83,10 +84,10 @@ def trace(
     else:
         from payflow import tables  # noqa: PLC0415 - loads rich
 
-        tables.print_timeline(timeline)
+        tables.print_timeline(timeline, checks=is_operator)
 
 
-async def _read(payflow: PayFlow, known: Known) -> tuple[Timeline | None, SearchResult | None]:
+async def _read(payflow: PayFlow, known: Known) -> tuple[Timeline | None, SearchResult | None, bool]:
     is_operator = payflow.user is not None and payflow.user.is_operator
     transfer_id = known.transfer_id
     if transfer_id is None and not is_operator and known.user is None and known.key is not None:
@@ -99,9 +100,10 @@ async def _read(payflow: PayFlow, known: Known) -> tuple[Timeline | None, Search
             idempotency_key=known.key, user=known.user, request_id=known.request_id, until=known.until
         )
         if len(found.items) != 1:
-            return None, _some(found)
+            return None, _some(found), is_operator
         transfer_id = found.items[0].transfer.id
-    return await (payflow.operator if is_operator else payflow).timeline(transfer_id), None
+    timeline = await (payflow.operator if is_operator else payflow).timeline(transfer_id)
+    return timeline, None, is_operator
 
 
 def _some(found: SearchResult) -> SearchResult:

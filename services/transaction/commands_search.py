@@ -17,7 +17,10 @@ from services.transaction.store_search import Range
 from services.transaction.transfer import Transfer
 
 SEARCHED_MAX = 100_000
-"""The transfers that one search without an index reads at most."""
+"""The transfers that one search by a request reads at most."""
+
+SENDERS_MAX = 20_000
+"""The same for a key without its user: it is looked up for each sender."""
 
 REQUEST_SECONDS = 60.0
 """A request makes its transfer within far less, also where the clocks of two hosts differ by some seconds."""
@@ -106,7 +109,8 @@ async def _find_in_range(connection: Connection, criteria: Criteria, limit: int)
             return ids, around.since
     within = Range(_id_at(criteria.since, 0.0), _id_at(criteria.until, time.time() + REQUEST_SECONDS))
     searched_from = criteria.since
-    if floor := await store_search.find_search_floor(connection, within, SEARCHED_MAX):
+    count = SENDERS_MAX if criteria.request_id is None else SEARCHED_MAX
+    if floor := await store_search.find_search_floor(connection, within, count):
         lowest, searched_from = floor
         within = Range(lowest, within.end)
     if criteria.request_id is not None:

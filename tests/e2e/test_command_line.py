@@ -21,19 +21,21 @@ PAYFLOW = Path(sys.executable).with_name("payflow")
 class Terminal:
     """Runs commands with a configuration folder of its own and the gateway of this stack."""
 
-    def __init__(self, stack: Stack, home: Path) -> None:
+    def __init__(self, stack: Stack, home: Path, *, working: Path | None = None) -> None:
+        self._working = working
         self._environment = os.environ | {
             "HOME": str(home),
             "XDG_CONFIG_HOME": str(home / "config"),
             "PAYFLOW_GATEWAY": stack["gateway"],
         }
 
-    async def run(self, *arguments: str, password: str = "") -> tuple[int, str, str]:
+    async def run(self, *arguments: str, password: str = "", **environment: str) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
         process = await asyncio.create_subprocess_exec(
             str(PAYFLOW),
             *arguments,
-            env=self._environment | {"PAYFLOW_PASSWORD": password},
+            env=self._environment | {"PAYFLOW_PASSWORD": password} | environment,
+            cwd=self._working,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -144,27 +146,3 @@ async def test_verify_names_an_altered_entry(stack: Stack, terminal: Terminal, a
     assert f"transfer {transfer['id']} of block {blocks[0]['number']} has changed since it was sealed" in during[2]
     assert 0 == after[0], after
     assert (3, True) == (forged[0], f"block {head['number']}" in forged[2])
-
-
-async def test_the_trace_names_the_hop_that_waits(stack: Stack, terminal: Terminal, alice: Person, bob: Person) -> None:
-    """Guarantee 67, in part: with workers or the wallet down, the trace says what the transfer waits for."""
-    await alice.send_money(bob, 1, wait=20)
-    await terminal.run("login", alice.email, password=PASSWORD)
-    found: dict[str, str] = {}
-    for waiting_for, down in (("worker", ["transaction-worker-1", "transaction-worker-2"]), ("wallet", ["wallet"])):
-        for name in down:
-            await stack.take_down(name)
-        try:
-            transfer = (await alice.send_money(bob, 1)).body
-            async with asyncio.timeout(15):
-                while found.get(waiting_for) != waiting_for:
-                    _, out, _ = await terminal.run("trace", transfer["id"], "--json")
-                    found[waiting_for] = json.loads(out)["waiting_for"]
-        finally:
-            for name in down:
-                stack.bring_up(name)
-        for name in down:
-            await stack.ready(name)
-        assert (await alice.finalized(transfer["id"]))["status"] in ("COMPLETED", "FAILED")
-
-    assert {"worker": "worker", "wallet": "wallet"} == found

@@ -30,6 +30,7 @@ from tests.mutation.guards import (
     sealing,
     secrets,
     smoke,
+    support,
     throttles,
     transaction,
     wallet,
@@ -66,5 +67,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *replication.MUTANTS,
     *smoke.MUTANTS,
     *canary.MUTANTS,
+    *support.MUTANTS,
     *doctor.MUTANTS,
 )

@@ -16,8 +16,8 @@ async def find_transfers(request: web.Request) -> web.Response:
     """Find transfers by what is known about them.
 
     By `id`, by `user`, by `idempotency_key` or by `request_id`; without any of these, transfers that have been PENDING for more
-    than `pending_seconds`, the oldest first. A key alone and most request ids are searched among the newest 100,000 transfers
-    before `to`: see `searched_from`. A request id that the gateway made contains its time and is found at any age.
+    than `pending_seconds`, the oldest first. A request id is searched among the newest 100,000 transfers before
+    `to`, a key without its user among 20,000: see `searched_from`. A request id that the gateway made is found at any age.
     """
     query: schemas.ops.SearchQuery = request[QUERY]
     upstreams = request.app[UPSTREAMS]

@@ -111,12 +111,12 @@ async def test_a_broken_alertmanager_costs_only_its_alerts(respond: Respond, mon
     async with served(respond) as address:
         alerts = Alertmanager(address)
         began = time.monotonic()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             found = await alerts.list_firing()
         await alerts.close()
 
     # A bound for a busy machine; without its deadline `hang` would never end.
-    assert (None, True) == (found, time.monotonic() - began < 30)
+    assert (None, True) == (found, time.monotonic() - began < 20)
 
 
 async def test_the_overview_without_alertmanager(open_client: Open, operator_token: str) -> None:
