@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from services.chassis.batching import Batcher
+from services.chassis.deadlines import Deadlines
 from services.chassis.encoding import encode
 from services.contracts.refusal import OutcomeUnknown, Refusal, from_problem
 from services.contracts.refusals.transaction import Busy
@@ -67,21 +67,20 @@ def busy() -> Busy:
 class AdmissionCounter:
     """Counts the requests under way, from the look-up of a cached response to the response of the transaction service.
 
-    A request that waits for more than `REQUEST_SECONDS` ends with `NoResponseInTime`: one timer serves all requests.
+    One that waits longer than `seconds` ends with `NoResponseInTime`.
     """
 
-    def __init__(self, requests_max: int) -> None:
+    def __init__(self, requests_max: int, seconds: float) -> None:
         self._requests_max = requests_max
-        self._started: dict[asyncio.Future[Accepted], float] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._under_way: Deadlines[Accepted] = Deadlines(seconds, NoResponseInTime)
 
     @property
     def is_full(self) -> bool:
         """Whether one more would wait too long."""
-        under_way = len(self._started)
-        if under_way >= self._requests_max:
+        count = len(self._under_way)
+        if count >= self._requests_max:
             return True
-        return under_way >= UNDER_WAY_MAX and time.monotonic() - next(iter(self._started.values())) > QUEUE_SECONDS_MAX
+        return count >= UNDER_WAY_MAX and self._under_way.longest_wait > QUEUE_SECONDS_MAX
 
     def open(self) -> asyncio.Future[Accepted]:
         """Count one request, until its caller calls `close` with the future of its result.
@@ -91,26 +90,11 @@ class AdmissionCounter:
         """
         if self.is_full:
             raise busy()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Accepted] = loop.create_future()
-        self._started[future] = time.monotonic()
-        if self._timer is None:
-            self._timer = loop.call_later(REQUEST_SECONDS, self._end_late)
-        return future
+        return self._under_way.open()
 
     def close(self, future: asyncio.Future[Accepted]) -> None:
         """Stop counting a request."""
-        del self._started[future]
-
-    def _end_late(self) -> None:
-        self._timer = None
-        for future, started in self._started.items():
-            left = started + REQUEST_SECONDS - time.monotonic()
-            if left > 0:
-                self._timer = asyncio.get_running_loop().call_later(left, self._end_late)
-                return
-            if not future.done():
-                future.set_exception(NoResponseInTime())
+        self._under_way.close(future)
 
 
 class _Lane(NamedTuple):
@@ -124,20 +108,26 @@ class Intake:
     """Sends transfers to the transaction service and caches its responses."""
 
     def __init__(
-        self, transaction: TransactionClient, cached: ResponseCache, *, requests_max: int = REQUESTS_MAX
+        self,
+        transaction: TransactionClient,
+        cached: ResponseCache,
+        *,
+        requests_max: int = REQUESTS_MAX,
+        seconds: float = REQUEST_SECONDS,
     ) -> None:
+        """At most `requests_max` requests are under way in each lane, each for at most `seconds`."""
         self._transaction = transaction
         self._cached = cached
         # Apart: requests that need auth to find their recipient do not delay the others while auth is slow.
-        self._by_wallet = self._lane("intake", requests_max)
-        self._by_email = self._lane("intake_by_email", requests_max)
+        self._by_wallet = self._lane("intake", AdmissionCounter(requests_max, seconds))
+        self._by_email = self._lane("intake_by_email", AdmissionCounter(requests_max, seconds))
 
-    def _lane(self, name: str, requests_max: int) -> _Lane:
+    def _lane(self, name: str, counter: AdmissionCounter) -> _Lane:
         batcher = Batcher(name, self._flush, size_max=BATCH_MAX, concurrency_max=CONCURRENCY_MAX)
         look_ups = Batcher(
             "response_look_ups", self._look_up, size_max=BATCH_MAX, concurrency_max=LOOK_UPS_MAX, then=batcher
         )
-        return _Lane(AdmissionCounter(requests_max), look_ups)
+        return _Lane(counter, look_ups)
 
     @property
     def is_full(self) -> bool:
@@ -151,7 +141,7 @@ class Intake:
         """Have one transfer accepted, or return the cached response to the same request.
 
         Raises:
-            OutcomeUnknown: no response within `REQUEST_SECONDS`; a retry with the same key returns the outcome.
+            OutcomeUnknown: no response in time; a retry with the same key returns the outcome.
             Unavailable: the transaction service is unavailable, or (Busy) too many requests wait for it.
             Refusal: the transaction service refused this transfer.
         """

@@ -21,6 +21,7 @@ from services.contracts.api_keys import Scope
 from services.contracts.refusal import FieldError, Refusal
 from services.gateway import compression
 from services.gateway.errors import NoResponseInTime, UnknownParameter
+from services.gateway.schemas.types import canonical_id
 
 BASE = "/api/v1"
 
@@ -145,15 +146,22 @@ def path_id(request: web.Request, missing: type[Refusal]) -> str:
     Raises:
         Refusal: `missing`, if it is not an id: it is reported like an unknown one.
     """
-    return str(body.path_id(request, missing))
+    try:
+        return canonical_id(request.match_info["id"])
+    except ValueError:
+        raise missing from None
 
 
 def _guarded(operation: Operation, handler: Handler) -> Handler:
     body_adapter = TypeAdapter(operation.body) if operation.body is not None else None
     query_adapter = TypeAdapter(operation.query) if operation.query is not None else None
+    # Models cannot be changed, so all requests without parameters share one.
+    no_query = _find_default(query_adapter)
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        if query_adapter is not None:
+        if no_query is not None and not request.rel_url.raw_query_string:
+            request[QUERY] = no_query
+        elif query_adapter is not None:
             request[QUERY] = body.validate(query_adapter, _parameters(request))
         elif not operation.query_free and request.rel_url.raw_query_string and request.query:
             raise UnknownParameter(*dict.fromkeys(request.query))
@@ -174,6 +182,14 @@ def _guarded(operation: Operation, handler: Handler) -> Handler:
             raise
 
     return guarded
+
+
+def _find_default(query: TypeAdapter[Any] | None) -> Any:
+    """The query without parameters; None if there is no query, or a parameter is required."""
+    try:
+        return None if query is None else body.validate(query, {})
+    except body.InvalidRequest:
+        return None
 
 
 async def _read(request: web.Request, *, required: bool) -> bytes | None:

@@ -82,17 +82,15 @@ def describe() -> dict[str, Any]:
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Simulate the failure that the header of this request names, if it has one."""
-    values = request.headers.getall(SIMULATE, ())
-    operation = of(request)
-    if not values or operation is None:
+    if SIMULATE not in request.headers or (operation := of(request)) is None:
         return await handler(request)
-    name, seconds = _read(values, operation)
+    name, seconds = _read(request.headers.getall(SIMULATE), operation)
     log.info("failure_simulated", word=name)
     request[SIMULATED] = {}
     return await WORDS[name].run(request, handler, seconds)
 
 
-def _read(values: list[str] | tuple[str, ...], operation: Operation) -> tuple[str, int]:
+def _read(values: list[str], operation: Operation) -> tuple[str, int]:
     value = _VALUE.fullmatch(values[0].strip()) if len(values) == 1 else None
     applicable = [name for name, word in WORDS.items() if word.applies_to(operation)]
     if value is None or value[1] not in applicable:

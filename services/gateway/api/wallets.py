@@ -87,9 +87,13 @@ async def get_balance(request: web.Request) -> web.Response:
     if query.at is None:
         read = await _read_own(request)
         return responses.document({name: read["wallet"][name] for name in AMOUNTS} | {"as_of": read["as_of"]})
-    wallet_id, _ = await _own_wallet(request)
     at = query.model_dump(mode="json")["at"]
-    return responses.document(await request.app[UPSTREAMS].wallet.get_balance(wallet_id, at=at))
+    try:
+        async with asyncio.timeout(operations.REQUEST_SECONDS):
+            wallet_id, _ = await _own_wallet(request)
+            return responses.document(await request.app[UPSTREAMS].wallet.get_balance(wallet_id, at=at))
+    except TimeoutError:
+        raise errors.NoResponseInTime from None
 
 
 async def get_statement(request: web.Request) -> web.StreamResponse:
@@ -198,6 +202,7 @@ OPERATIONS = (
         get_wallet,
         (Response(200, "The wallet.", schemas.wallets.Wallet),),
         refusals=(errors.WalletNotFound,),
+        seconds=None,
         key_scope=Scope.READ,
     ),
     Operation(
@@ -207,6 +212,7 @@ OPERATIONS = (
         (Response(200, "The balance.", schemas.wallets.Balance),),
         query=schemas.wallets.BalanceQuery,
         refusals=(errors.WalletNotFound, *errors.ON_MOMENT),
+        seconds=None,
         key_scope=Scope.READ,
     ),
     Operation(

@@ -76,10 +76,10 @@ MUTANTS = (
     ),
     Mutant(
         name="only-the-oldest-has-a-deadline",
-        guard="each request that moves money ends at its own deadline",
+        guard="each request whose deadline is that of a shared timer ends at its own",
         changes=[
             Change(
-                "services/gateway/intake.py",
+                "services/chassis/deadlines.py",
                 "                self._timer = asyncio.get_running_loop().call_later(left, self._end_late)\n",
                 "",
             )
@@ -93,13 +93,13 @@ MUTANTS = (
         changes=[
             Change(
                 "services/gateway/wallet_reader.py",
-                '        return await self._batcher.submit({"wallet_id": wallet_id, "owner_id": user_id})\n',
+                '        return await self._read({"wallet_id": wallet_id, "owner_id": user_id})\n',
                 "        from asyncio import ensure_future, shield\n\n"
                 "        reads = self.__dict__.setdefault('reads', {})\n"
                 "        key = (wallet_id, user_id)\n"
                 "        if key not in reads:\n"
                 '            item = {"wallet_id": wallet_id, "owner_id": user_id}\n'
-                "            reads[key] = ensure_future(self._batcher.submit(item))\n"
+                "            reads[key] = ensure_future(self._read(item))\n"
                 "            reads[key].add_done_callback(lambda _read: reads.pop(key))\n"
                 "        return await shield(reads[key])\n",
             )
