@@ -133,7 +133,8 @@ async def list_notifications(
     connection: Connection, user_id: UUID, *, below: Position, limit: int
 ) -> list[Notification]:
     """A page of a user's notifications, newest first."""
-    rows = await connection.fetch(statements.list_notifications, user_id, below.created_at, below.id, limit)
+    position = (None, None) if below == NEWEST else below
+    rows = await connection.fetch(statements.list_notifications, user_id, *position, limit)
     return [Notification(*row) for row in rows]
 
 

@@ -18,6 +18,7 @@ import pytest
 from services.auth.app import READ_SETTINGS as AUTH_SETTINGS
 from services.chassis import audit, database, dead_letters
 from services.notification.store import PLANNER as NOTIFICATION_PLANNER
+from services.notification.store import statements as notification_statements
 from services.transaction import store
 from services.transaction.app import READ_SETTINGS
 from services.transaction.store import NEWEST, Filter, Position
@@ -61,6 +62,7 @@ TRANSFERS = (
     Group(FEW, QUIET, QUIET_USD, HEAVY, HEAVY_USD, starts=0),
     Group(FEW, QUIET, QUIET_USD, MERCHANT, MERCHANT_USD, starts=0),
     Group(FEW, OPERATOR, WORLD_EUR, kind="deposit", starts=0),
+    Group(FEW, QUIET, WORLD_USD, MERCHANT, MERCHANT_USD, kind="deposit", starts=0),
     Group(FEW, OPERATOR, OPERATOR_USD, MERCHANT, MERCHANT_USD, starts=0),
     Group(FEW, MERCHANT, MERCHANT_USD, status="PENDING", starts=0),
     Group(MANY, HEAVY, HEAVY_USD),
@@ -69,7 +71,7 @@ TRANSFERS = (
     Group(MANY // 4, OPERATOR, WORLD_USD, MERCHANT, MERCHANT_USD, kind="deposit"),
 )
 """Of one user 30,000 in one currency and two in another, 30,000 done and two failed, or failed and two done; many to one wallet;
-an operator's deposits; and a few of others."""
+an operator's deposits, and two of another operator to the same wallet; and a few of others."""
 
 INSERT_TRANSFERS = """
 INSERT INTO transfers (id, user_id, recipient_id, kind, status, amount, currency, from_wallet_id, to_wallet_id, request_hash,
@@ -99,7 +101,7 @@ WALLETS = {
     HEAVY: (HEAVY_USD, HEAVY_EUR, QUIET_USD),
     OPERATOR: (WORLD_USD, WORLD_EUR, MERCHANT_USD),
     MERCHANT: (MERCHANT_USD, QUIET_USD, OPERATOR_USD),
-    QUIET: (QUIET_USD,),
+    QUIET: (QUIET_USD, MERCHANT_USD, WORLD_USD),
 }
 """Users, and for each the wallets to filter by: their own, another's, and those of deposits."""
 
@@ -250,5 +252,39 @@ async def test_dead_letters(templates: Templates, service: str) -> None:
         for queue, state, end in product((None, "queue", "other"), (None, "waiting", "discarded", "replayed"), ends)
     ]
     await check(connection, questions)
+    await connection.close()
+    await templates.drop(made)
+
+
+NOTIFICATIONS = """
+INSERT INTO notifications (id, user_id, transfer_id, kind, title, body, created_at, seq)
+SELECT gen_random_uuid(), coalesce($2, gen_random_uuid()), gen_random_uuid(), 'transfer_completed', 'Title', 'Body',
+       $3::timestamptz + make_interval(secs => n), CASE WHEN $4 THEN 2 * n END
+FROM generate_series(1, $1::integer) AS n
+"""
+
+
+async def test_notifications(templates: Templates) -> None:
+    """Notifications with and without numbers: every page of a user with many and of one with few reads only about a page."""
+    made = await templates.fresh("notification")
+    connection = await plans.superuser(made.superuser_url)
+    await connection.execute("ALTER TABLE notifications SET (autovacuum_enabled = off)")
+    for count, user, is_numbered in ((MANY, HEAVY, True), (MANY, HEAVY, False), (FEW, QUIET, True), (MANY, None, True)):
+        await connection.execute(NOTIFICATIONS, count, user, START, is_numbered)
+    for name, value in AUDIT_SETTINGS["notification"].items():
+        await connection.execute(f"SET {name} = '{value}'")
+    middle = await connection.fetch(
+        "SELECT created_at, id FROM notifications WHERE user_id = $1 AND created_at = $2",
+        HEAVY,
+        START + timedelta(seconds=MANY // 2),
+    )
+    below = [(None, None), (START, NEWEST.id), *[tuple(row) for row in middle]]
+    query = [
+        (notification_statements.list_notifications, (user, *position, LIMIT))
+        for user, position in product((HEAVY, QUIET), below)
+    ]
+    for statistics in ("SELECT 1", "ANALYZE notifications"):
+        await connection.execute(statistics)
+        await check(connection, query)
     await connection.close()
     await templates.drop(made)

@@ -64,12 +64,21 @@ INSERT INTO deliveries (id, notification_id, user_id)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]);
 
 -- name: list_notifications
--- A page of one user's notifications, newest first, from just below the last row of the page before.
-SELECT id, kind, transfer_id, title, body, created_at, read_at
-FROM notifications
-WHERE user_id = $1 AND (created_at, id) < ($2, $3)
-ORDER BY created_at DESC, id DESC
-LIMIT $4;
+-- A page of one user's notifications, newest first, from just below the last row of the page before; $2 and $3 are null for the
+-- first page. By number; then those without one, which earlier releases recorded, by time.
+WITH below AS (
+    SELECT coalesce(max(seq), CASE WHEN $3::uuid IS NULL THEN 9223372036854775807 END) AS seq
+    FROM notifications WHERE id = $3 AND user_id = $1
+), page AS (
+    (SELECT * FROM notifications WHERE user_id = $1 AND seq < (SELECT seq FROM below) ORDER BY seq DESC LIMIT $4)
+    UNION ALL
+    (SELECT * FROM notifications
+     WHERE user_id = $1 AND seq IS NULL
+       AND (created_at, id) < (SELECT CASE WHEN seq IS NULL THEN $2 ELSE 'infinity'::timestamptz END, $3 FROM below)
+     ORDER BY created_at DESC, id DESC LIMIT $4)
+)
+SELECT id, kind, transfer_id, title, body, created_at, read_at FROM page
+ORDER BY seq DESC NULLS LAST, created_at DESC, id DESC LIMIT $4;
 
 -- name: mark_read
 -- The first reading counts. Another user's notification is not found.

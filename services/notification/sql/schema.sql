@@ -149,8 +149,8 @@ CREATE INDEX dead_letters_of_subject ON public.dead_letters USING gin (subject_i
 CREATE UNIQUE INDEX dead_letters_waiting_once ON public.dead_letters USING btree (queue, content_hash) WHERE (state = 'waiting'::text);
 CREATE INDEX deliveries_due ON public.deliveries USING btree (claimed_until) WHERE (state = 'waiting'::text);
 CREATE INDEX events_by_time ON public.events USING btree (created_at);
-CREATE INDEX notifications_of_feed ON public.notifications USING btree (user_id, seq) WHERE (seq IS NOT NULL);
-CREATE INDEX notifications_of_user ON public.notifications USING btree (user_id, created_at, id);
+CREATE INDEX notifications_by_seq ON public.notifications USING btree (user_id, seq);
+CREATE INDEX notifications_unnumbered ON public.notifications USING btree (user_id, created_at, id) WHERE (seq IS NULL);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 CREATE TRIGGER dead_letters_never_removed BEFORE DELETE OR TRUNCATE ON public.dead_letters FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_loss();
 CREATE TRIGGER deliveries_kept BEFORE DELETE ON public.deliveries FOR EACH ROW WHEN ((old.state = 'waiting'::text)) EXECUTE FUNCTION public.refuse_early_loss();

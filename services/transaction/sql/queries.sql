@@ -155,8 +155,39 @@ SELECT id, user_id, recipient_id, kind, status, amount, currency, from_wallet_id
 FROM transfers JOIN page USING (id, created_at) ORDER BY created_at DESC, id DESC;
 
 -- name: list_transfers_of_wallet
--- The same for transfers from or to one wallet, which may be the user's own or that of the other party.
-WITH groups (status, kind) AS (
+-- The same for transfers from or to one wallet, which may be the user's own or that of the other party. Terminal transfers from one
+-- wallet to another are one range for each sender; those of an external account have several. PENDING transfers to the wallet are
+-- found among the user's PENDING transfers. `sources` are the wallets that the user has sent from, `destinations` those in which the
+-- user has received: their owner never changes, so every transfer to one of them is the user's.
+WITH RECURSIVE sources (wallet_id) AS (
+    (SELECT from_wallet_id FROM transfers WHERE user_id = $1 ORDER BY from_wallet_id LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM sources CROSS JOIN LATERAL (
+        SELECT from_wallet_id FROM transfers WHERE user_id = $1 AND from_wallet_id > sources.wallet_id
+        ORDER BY from_wallet_id LIMIT 1
+    ) AS following
+), destinations (wallet_id) AS (
+    (SELECT to_wallet_id FROM transfers WHERE recipient_id = $1 AND status = 'COMPLETED' ORDER BY to_wallet_id LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM destinations CROSS JOIN LATERAL (
+        SELECT to_wallet_id FROM transfers
+        WHERE recipient_id = $1 AND status = 'COMPLETED' AND to_wallet_id > destinations.wallet_id
+        ORDER BY to_wallet_id LIMIT 1
+    ) AS following
+), senders (to_wallet_id, user_id) AS (
+    SELECT destinations.wallet_id, first.user_id FROM destinations CROSS JOIN LATERAL (
+        SELECT user_id FROM transfers
+        WHERE from_wallet_id = $8 AND to_wallet_id = destinations.wallet_id AND status <> 'PENDING'
+        ORDER BY user_id LIMIT 1
+    ) AS first
+    UNION ALL
+    SELECT senders.to_wallet_id, following.user_id FROM senders CROSS JOIN LATERAL (
+        SELECT transfers.user_id FROM transfers
+        WHERE from_wallet_id = $8 AND to_wallet_id = senders.to_wallet_id AND status <> 'PENDING'
+          AND transfers.user_id > senders.user_id
+        ORDER BY transfers.user_id LIMIT 1
+    ) AS following
+), groups (status, kind) AS (
     SELECT status, kind FROM unnest(ARRAY['PENDING', 'COMPLETED', 'FAILED']) AS status, unnest(ARRAY['transfer', 'deposit']) AS kind
     WHERE ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR kind = $3)
 ), page AS (
@@ -167,12 +198,22 @@ WITH groups (status, kind) AS (
         ORDER BY created_at DESC, id DESC LIMIT $7
     ) AS line
     UNION
-    SELECT line.* FROM groups CROSS JOIN LATERAL (
+    SELECT line.* FROM groups CROSS JOIN sources CROSS JOIN LATERAL (
         SELECT created_at, id FROM transfers
-        WHERE user_id = $1 AND to_wallet_id = $8 AND status = groups.status AND kind = groups.kind
+        WHERE from_wallet_id = sources.wallet_id AND to_wallet_id = $8 AND user_id = $1
+          AND status = groups.status AND kind = groups.kind AND status <> 'PENDING'
           AND created_at >= coalesce($4::timestamptz, '-infinity') AND (created_at, id) < ($5, $6)
         ORDER BY created_at DESC, id DESC LIMIT $7
     ) AS line
+    WHERE groups.status <> 'PENDING'
+    UNION
+    SELECT line.* FROM groups CROSS JOIN sources CROSS JOIN LATERAL (
+        SELECT created_at, id FROM transfers
+        WHERE user_id = $1 AND from_wallet_id = sources.wallet_id AND status = 'PENDING' AND kind = groups.kind AND to_wallet_id = $8
+          AND created_at >= coalesce($4::timestamptz, '-infinity') AND (created_at, id) < ($5, $6)
+        ORDER BY created_at DESC, id DESC LIMIT $7
+    ) AS line
+    WHERE groups.status = 'PENDING'
     UNION
     SELECT line.* FROM groups CROSS JOIN LATERAL (
         SELECT created_at, id FROM transfers
@@ -182,9 +223,10 @@ WITH groups (status, kind) AS (
     ) AS line
     WHERE groups.status = 'COMPLETED'
     UNION
-    SELECT line.* FROM groups CROSS JOIN LATERAL (
+    SELECT line.* FROM groups CROSS JOIN senders CROSS JOIN LATERAL (
         SELECT created_at, id FROM transfers
-        WHERE recipient_id = $1 AND from_wallet_id = $8 AND kind = groups.kind AND status = 'COMPLETED'
+        WHERE from_wallet_id = $8 AND to_wallet_id = senders.to_wallet_id AND user_id = senders.user_id
+          AND status = 'COMPLETED' AND kind = groups.kind
           AND created_at >= coalesce($4::timestamptz, '-infinity') AND (created_at, id) < ($5, $6)
         ORDER BY created_at DESC, id DESC LIMIT $7
     ) AS line

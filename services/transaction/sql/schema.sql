@@ -159,12 +159,11 @@ CREATE INDEX dead_letters_by_state ON public.dead_letters USING btree (queue, st
 CREATE INDEX dead_letters_of_subject ON public.dead_letters USING gin (subject_ids);
 CREATE UNIQUE INDEX dead_letters_waiting_once ON public.dead_letters USING btree (queue, content_hash) WHERE (state = 'waiting'::text);
 CREATE INDEX outbox_unpublished ON public.outbox USING btree (id) WHERE (published_at IS NULL);
+CREATE INDEX transfers_between ON public.transfers USING btree (from_wallet_id, to_wallet_id, user_id, status, kind, created_at, id) WHERE (status <> 'PENDING'::text);
 CREATE INDEX transfers_expiring ON public.transfers USING btree (expires_at) WHERE (status = 'PENDING'::text);
 CREATE INDEX transfers_finalized ON public.transfers USING btree (finalized_at, id) WHERE (finalized_at IS NOT NULL);
 CREATE INDEX transfers_received ON public.transfers USING btree (recipient_id, to_wallet_id, kind, created_at, id) WHERE (status = 'COMPLETED'::text);
-CREATE INDEX transfers_received_from ON public.transfers USING btree (recipient_id, from_wallet_id, kind, created_at, id) WHERE (status = 'COMPLETED'::text);
 CREATE INDEX transfers_sent ON public.transfers USING btree (user_id, from_wallet_id, status, kind, created_at, id);
-CREATE INDEX transfers_sent_to ON public.transfers USING btree (user_id, to_wallet_id, status, kind, created_at, id);
 CREATE UNIQUE INDEX wallets_external_currency_unique ON public.wallets USING btree (currency) WHERE (owner_id IS NULL);
 CREATE UNIQUE INDEX wallets_owner_currency_unique ON public.wallets USING btree (owner_id, currency) WHERE (owner_id IS NOT NULL);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();

@@ -33,6 +33,11 @@ SOME_ID = "0196f0c0-0000-7000-8000-000000000001"
 """For names of tests, which every process of a run has to know alike."""
 SECONDS = 5.0
 
+UNNUMBERED = """
+INSERT INTO notifications (id, user_id, transfer_id, kind, title, body, created_at)
+VALUES ($1, $2, $3, 'transfer_completed', 'Title', 'Body', now() - make_interval(mins => $4))
+"""
+
 
 @dataclass(slots=True)
 class Api:
@@ -130,6 +135,26 @@ async def test_one_window_is_listed_in_its_order(served: Api, pool: Pool) -> Non
     await record(pool, *events)
     listed = [item["transfer_id"] async for page in served.pages(ALICE, 2) for item in page]
     assert listed == [str(event.transfer_id) for event in reversed(events)]
+
+
+async def test_unnumbered_notifications_follow_the_numbered(served: Api, pool: Pool) -> None:
+    """Pages continue with notifications without a number, which releases before revision 0010 recorded, newest first."""
+    earlier = [new_id() for _ in range(5)]
+    for minutes, transfer_id in enumerate(earlier):
+        await pool.execute(UNNUMBERED, new_id(), ALICE, transfer_id, minutes)
+    events = [completed(sender_id=ALICE) for _ in range(4)]
+    await record(pool, *events)
+    expected = [str(event.transfer_id) for event in reversed(events)] + [str(transfer_id) for transfer_id in earlier]
+    for limit in (1, 3, 4, 100):
+        assert expected == [item["transfer_id"] async for page in served.pages(ALICE, limit) for item in page]
+
+
+async def test_cursor_of_another_user(served: Api, pool: Pool) -> None:
+    """A cursor of another user's list continues nothing and shows nothing of theirs."""
+    await record(pool, *[completed(sender_id=ALICE) for _ in range(3)])
+    await record(pool, completed(sender_id=BOB))
+    cursor = (await served.page(ALICE, limit="1"))["next_cursor"]
+    assert await served.page(BOB, cursor=cursor) == {"items": [], "next_cursor": None}
 
 
 async def test_pages_while_rows_are_inserted(served: Api, pool: Pool) -> None:
