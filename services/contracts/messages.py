@@ -143,24 +143,24 @@ def decode_command(item: Mapping[str, Any]) -> TransferCommand:
     return command
 
 
-def decode_event(item: Mapping[str, Any]) -> TransferEvent:
-    """Decode one event.
+def decode_event(item: Mapping[str, Any], *, id_class: type[UUID] = UUID) -> TransferEvent:
+    """Decode one event; its ids are of this class.
 
     Raises:
         MalformedMessage: a field is missing, of a wrong type, or outside its bounds.
     """
     try:
         event = TransferEvent(
-            event_id=UUID(item["event_id"]),
+            event_id=id_class(item["event_id"]),
             type=item["type"],
-            transfer_id=UUID(item["transfer_id"]),
+            transfer_id=id_class(item["transfer_id"]),
             kind=item["kind"],
             amount=item["amount"],
             currency=item["currency"],
-            from_wallet_id=UUID(item["from_wallet_id"]),
-            to_wallet_id=UUID(item["to_wallet_id"]),
-            sender_id=UUID(item["sender_id"]),
-            recipient_id=UUID(item["recipient_id"]) if item["recipient_id"] else None,
+            from_wallet_id=id_class(item["from_wallet_id"]),
+            to_wallet_id=id_class(item["to_wallet_id"]),
+            sender_id=id_class(item["sender_id"]),
+            recipient_id=id_class(item["recipient_id"]) if item["recipient_id"] else None,
             description=item["description"],
             failure_code=item["failure_code"],
             occurred_at=_moment(item["occurred_at"]),

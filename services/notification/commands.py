@@ -10,7 +10,7 @@ from uuid import UUID
 
 from services.chassis import database
 from services.chassis.database import Connection, Pool
-from services.contracts.identifiers import new_id
+from services.contracts.identifiers import new_id_text
 from services.contracts.messages import TransferEvent
 from services.contracts.money import TEST_CURRENCY
 from services.contracts.refusals.notification import NotificationNotFound
@@ -178,7 +178,7 @@ async def _write(
         await store.insert_notifications(connection, numbered.notifications)
         if with_deliveries:
             deliveries = [
-                (new_id(), notification.id, notification.user_id)
+                (new_id_text(), notification.id, notification.user_id)
                 for notification in numbered.notifications
                 if notification.currency != TEST_CURRENCY
             ]

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from services.contracts.identifiers import new_id
+from services.contracts.identifiers import new_id_text
 from services.contracts.messages import TransferEvent, format_time
 from services.notification import templates
 from services.notification.templates import COMPLETED, FAILED, TRANSFER_FAILED, NotificationText
@@ -78,9 +78,9 @@ class Entry(NamedTuple):
 
 
 class NumberedNotification(NamedTuple):
-    """A notification to record, with its number and the transfer."""
+    """A notification to record, with its number and the transfer. Its id is text, because nothing here compares it."""
 
-    id: UUID
+    id: str
     user_id: UUID
     seq: int
     transfer_id: UUID
@@ -220,7 +220,7 @@ def following(lines: Iterable[Event], after: int, limit: int) -> list[Event]:
 
 def _notification(event: TransferEvent, text: NotificationText, seq: int) -> NumberedNotification:
     return NumberedNotification(
-        new_id(),
+        new_id_text(),
         text.user_id,
         seq,
         event.transfer_id,

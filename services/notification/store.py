@@ -116,7 +116,9 @@ async def advance_position(connection: Connection, route: str, position: Finaliz
 
 async def insert_notifications(connection: Connection, notifications: Sequence[NumberedNotification]) -> None:
     """Record notifications; their time is the transaction's."""
-    await connection.execute(statements.insert_notifications, *_columns(notifications))
+    # A column without a value is one NULL: the driver needs as long for a NULL in an array as for a number.
+    columns = [None if _is_empty(column) else column for column in _columns(notifications)]
+    await connection.execute(statements.insert_notifications, *columns)
 
 
 async def insert_lines(connection: Connection, lines: Sequence[NumberedLine]) -> None:
@@ -124,7 +126,7 @@ async def insert_lines(connection: Connection, lines: Sequence[NumberedLine]) ->
     await connection.execute(statements.insert_lines, *_columns(lines))
 
 
-async def insert_deliveries(connection: Connection, deliveries: Sequence[tuple[UUID, UUID, UUID]]) -> None:
+async def insert_deliveries(connection: Connection, deliveries: Sequence[tuple[str, str, UUID]]) -> None:
     """Queue an e-mail for each (delivery id, notification id, user id)."""
     await connection.execute(statements.insert_deliveries, *_columns(deliveries))
 
@@ -180,3 +182,7 @@ async def release_deliveries(connection: Connection, delivery_ids: Sequence[UUID
 def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
     """Rows as one list per column; requires at least one row."""
     return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _is_empty(column: Sequence[object]) -> bool:
+    return column[0] is None and column.count(None) == len(column)

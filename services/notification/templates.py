@@ -103,11 +103,12 @@ class NotificationText(NamedTuple):
 def notifications(event: TransferEvent) -> list[NotificationText]:
     """Both sides of a completed transfer, the sender of a failed one, the owner of the wallet of a deposit."""
     notifies_sender = KINDS[event.kind].notifies_sender
+    amount, note = format_amount(event.amount, event.currency), _note(event.description)
     if event.type != COMPLETED:
-        return [_failed(event)] if notifies_sender else []
-    texts = [_sent(event)] if notifies_sender else []
+        return [_failed(event, amount, note)] if notifies_sender else []
+    texts = [_sent(event, amount, note)] if notifies_sender else []
     if event.recipient_id is not None and not (notifies_sender and event.recipient_id == event.sender_id):
-        texts.append(_received(event))
+        texts.append(_received(event, amount, note))
     return texts
 
 
@@ -141,25 +142,25 @@ def reason(failure_code: str | None) -> str | None:
     return REASONS.get(failure_code or "")
 
 
-def _sent(event: TransferEvent) -> NotificationText:
-    body = f"You sent {_amount(event)}{_note(event)}."
+def _sent(event: TransferEvent, amount: str, note: str) -> NotificationText:
+    body = f"You sent {amount}{note}."
     return NotificationText(event.sender_id, TRANSFER_COMPLETED, "Money sent", body)
 
 
-def _received(event: TransferEvent) -> NotificationText:
+def _received(event: TransferEvent, amount: str, note: str) -> NotificationText:
     assert event.recipient_id is not None, "notifications() calls this only with a known recipient"
     if KINDS[event.kind].source is Source.EXTERNAL_ACCOUNT:
-        body = f"{_amount(event)} was added to your wallet{_note(event)}."
+        body = f"{amount} was added to your wallet{note}."
         return NotificationText(event.recipient_id, TRANSFER_RECEIVED, "Deposit received", body)
-    body = f"You received {_amount(event)}{_note(event)}."
+    body = f"You received {amount}{note}."
     return NotificationText(event.recipient_id, TRANSFER_RECEIVED, "Money received", body)
 
 
-def _failed(event: TransferEvent) -> NotificationText:
+def _failed(event: TransferEvent, amount: str, note: str) -> NotificationText:
     because = reason(event.failure_code)
     why = f": {because}" if because else ""
     title = "Transfer cancelled" if event.failure_code == "cancelled" else "Transfer failed"
-    body = f"Your transfer of {_amount(event)}{_note(event)} did not go through{why}. No money was moved."
+    body = f"Your transfer of {amount}{note} did not go through{why}. No money was moved."
     return NotificationText(event.sender_id, TRANSFER_FAILED, title, body)
 
 
@@ -167,11 +168,7 @@ def _moment(text: str) -> str:
     return f"{text[:10]} at {text[11:16]} UTC"
 
 
-def _amount(event: TransferEvent) -> str:
-    return format_amount(event.amount, event.currency)
-
-
-def _note(event: TransferEvent) -> str:
+def _note(description: str | None) -> str:
     """The description, quoted on one line: it must not pass for text of PayFlow."""
-    note = " ".join((event.description or "").replace('"', "'").split())
+    note = " ".join((description or "").replace('"', "'").split())
     return f' with the note "{note}"' if note else ""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 
 from services.chassis import backoff, broker, database, readiness
 from services.chassis.client import Upstream
 from services.chassis.consumer import Consumer, Delivery, Handle, Verdict
-from services.chassis.database import LockTimeout, Pool
+from services.chassis.database import LockTimeout, Pool, Uuid
 from services.chassis.dead_letter_archiver import Archiver
 from services.chassis.roles import Runtime
 from services.contracts.messages import TransferEvent, decode_event
@@ -43,7 +44,7 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
             url=settings.rabbitmq_url.get_secret_value(),
             queue=FINALIZED_QUEUE,
             route=TRANSFERS_FINALIZED,
-            decode=decode_event,
+            decode=partial(decode_event, id_class=Uuid),
             handle=recorder(pool, wakeup, with_deliveries=with_deliveries),
             runtime=runtime,
         )

@@ -42,7 +42,7 @@ def lines(event: TransferEvent) -> list[Event]:
     if not numbered.notifications:
         return [Event(line.seq, line.type, line.payload) for line in numbered.lines]
     [row] = numbered.notifications
-    recorded = Notification(row.id, row.kind, row.transfer_id, row.title, row.body, AT, AT)
+    recorded = Notification(UUID(row.id), row.kind, row.transfer_id, row.title, row.body, AT, AT)
     return feed.events(row.seq, recorded, Outcome(feed.transfer(event), row.failure_code, row.occurred_at))
 
 
