@@ -84,14 +84,15 @@ class Operator:
             self._gateway, "/ops/deposits", body, key=idempotency_key, wait_seconds=wait_seconds
         )
 
-    async def proof(self, *, full: bool = False, head: str | None = None) -> Proof:
-        """The last run of checks over the ledger, or with `full` a new one over every entry.
+    async def proof(self, *, full: bool = False, new: bool = False, head: str | None = None) -> Proof:
+        """The last run of checks over the ledger, or with `full` or `new` another one over every entry.
 
-        `head` is a sealed block that was recorded earlier, NUMBER:HASH; a new run must find it.
+        With `full` it compares all sealed blocks with their rows, with `new` those since the last run that passed. `head` is a
+        sealed block that was recorded earlier, NUMBER:HASH; another run must find it.
         """
-        if not full and head is None:
+        if not full and not new and head is None:
             return await self._gateway.send("GET", "/ops/ledger/proof", Proof.read)
-        params = given({"full": "1", "head": head})
+        params = given({"new" if new and not full else "full": "1", "head": head})
         seconds = self._gateway.limits.proof_seconds
         return await self._gateway.send("GET", "/ops/ledger/proof", Proof.read, params=params, seconds=seconds)
 

@@ -24,15 +24,17 @@ def ledger() -> None:
 @click.option(
     "--head", metavar="NUMBER:HASH", callback=command.check_head, help="A head recorded earlier, which must be found."
 )
+@click.option("--full", is_flag=True, help="Compare every sealed block again.")
 @command.standard
-def verify(invocation: Invocation, head: str | None) -> None:
-    """Check every entry and every sealed block, now.
+def verify(invocation: Invocation, head: str | None, *, full: bool) -> None:
+    """Check every entry and the sealed blocks, now.
 
+    Continues from the last verified block: of the blocks before it only the newest are compared with their rows again.
     Prints each check, and the head: the newest sealed block. Record it outside of the system and pass it with --head
     later, to detect any change of the history that was sealed by then. Exits with 3 and names the failed checks if the
     ledger does not pass.
     """
-    proof = invocation.call(lambda payflow: payflow.operator.proof(full=True, head=head))
+    proof = invocation.call(lambda payflow: payflow.operator.proof(full=full, new=True, head=head))
     if invocation.as_json:
         invocation.print_json(proof.document)
     else:

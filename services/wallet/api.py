@@ -184,12 +184,12 @@ async def get_balance_sheet(request: web.Request) -> web.Response:
 
 
 async def get_proof(request: web.Request) -> web.Response:
-    """The last run of the proof; a new run with `?full=1`, or if there is none. It must find the block of `?head=`."""
+    """The last run of the proof; a new one with `?full=1`, `?new=1` or `?head=`, or if there is none."""
     query = validate(schemas.PROOF, dict(request.query))
-    is_new = query.full or query.head is not None
+    is_new = query.full or query.new or query.head is not None
     proof = None if is_new else await commands.find_last_proof(request.app[READ_POOL])
     if proof is None:
-        proof = await verify(request.app[PROOF_POOL], query.head)
+        proof = await verify(request.app[PROOF_POOL], query.head, whole=query.full or not query.new)
         # Whether the head of one caller is found concerns that caller, not the state of the ledger.
         if query.head is None:
             await commands.record_proof(request.app[POOL], proof)

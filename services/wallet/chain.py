@@ -14,12 +14,25 @@ from services.wallet.seal import Block, Head
 ROWS = 20_000
 """Rows compared at a time: one or two megabytes, however long the chain is."""
 
+REPEATED_ROWS = 200_000
+"""Rows that every run compares again, although an earlier one did: some seconds, and everything in a small ledger."""
+
 FAULTS_MAX = 20
 """The most faults of one kind that are listed."""
 
 OUTCOME_GRACE = timedelta(seconds=30)
 ACCOUNT_GRACE = timedelta(minutes=10)
 """Longer, because accounts are scanned rarely."""
+
+
+async def find_start(connection: Connection, verified: Head | None) -> Head | None:
+    """The block after which a run that does not examine everything begins; None: examine everything.
+
+    `verified` is the newest block of the last run that passed. Its last rows are compared again.
+    """
+    if verified is None or not await store.has_block(connection, verified):
+        return None
+    return await store.find_block_before_rows(connection, verified, REPEATED_ROWS)
 
 
 @dataclass(slots=True)
@@ -34,12 +47,12 @@ class ChainReport:
     waiting: list[str] = field(default_factory=list)
 
 
-async def examine(connection: Connection, recorded: Iterable[Head]) -> ChainReport:
-    """Compare every block with the block before and with its rows, and find unsealed rows. `recorded` blocks must exist.
+async def examine(connection: Connection, recorded: Iterable[Head], *, after: Head | None = None) -> ChainReport:
+    """Compare blocks with the block before and with their rows, and find unsealed rows. `recorded` blocks must exist.
 
-    The connection must see a single instant. It reads everything, a part at a time.
+    Those `after` a block, or all. The connection must see a single instant. It reads a part at a time.
     """
-    report = ChainReport()
+    report = ChainReport(head=after)
     await store.prefer_indexes(connection)
     while blocks := await store.list_blocks(connection, report.head.number if report.head else 0, ROWS):
         for block, hash_ in blocks:

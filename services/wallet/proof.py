@@ -50,10 +50,11 @@ async def prove(pool: Pool) -> Proof:
     return Proof(all(check.ok for check in checks), datetime.now(UTC), checks)
 
 
-async def verify(pool: Pool, required: Head | None = None) -> Proof:
+async def verify(pool: Pool, required: Head | None = None, *, whole: bool = True) -> Proof:
     """Run all checks, of the books and of the sealed blocks, with a role that may read all tables.
 
-    The newest block of the last stored run must still exist, and so must the `required` one of the caller.
+    Unless `whole`, blocks that an earlier run verified are not compared again, apart from the newest of them. After a run that
+    failed, everything is. The newest block of the last stored run must still exist, and so must the `required` one of the caller.
 
     Raises:
         DatabaseUnavailable
@@ -62,9 +63,12 @@ async def verify(pool: Pool, required: Head | None = None) -> Proof:
         last = await store.find_last_proof(connection)
         recorded = last.head if last else None
         checks = await _check_books(connection)
-        report = await chain.examine(connection, [head for head in (recorded, required) if head is not None])
+        verified = recorded if last is not None and last.ok and not whole else None
+        start = await chain.find_start(connection, verified)
+        heads = [head for head in (recorded, required) if head is not None]
+        report = await chain.examine(connection, heads, after=start)
         checks += [
-            _check("blocks_unbroken", report.blocks),
+            _check("blocks_unbroken", report.blocks, passed=f"from block {start.number + 1 if start else 1}"),
             _check("recorded_blocks_present", report.lost),
             _check("sealed_rows_unchanged", report.altered),
             _check("nothing_came_late", report.late),
@@ -91,8 +95,8 @@ async def _check_books(connection: Connection) -> list[Check]:
     return checks
 
 
-def _check(name: str, faults: Sequence[str]) -> Check:
-    return Check(name, not faults, "; ".join(faults))
+def _check(name: str, faults: Sequence[str], *, passed: str = "") -> Check:
+    return Check(name, not faults, "; ".join(faults) or passed)
 
 
 def _observe_drift(sheet: Iterable[Record]) -> None:

@@ -173,9 +173,10 @@ def _head(text: Any) -> Head:
 
 
 class ProofQuery(_Model):
-    """The last run of the proof, or a new one (`full`, or a `head` that must be found)."""
+    """The last run of the proof, or a new one: of everything (`full`, or a `head` that must be found), or of what is `new`."""
 
     full: bool = False
+    new: bool = False
     head: Annotated[Head, PlainValidator(_head)] | None = None
 
 

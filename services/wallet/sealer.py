@@ -29,6 +29,10 @@ THOROUGH_PASSES = 10
 WORK_SHARE = 20
 """Work that reads whole tables pauses at least so many times its duration: it uses at most a twentieth of a processor."""
 
+PROOF_SHARE = 40
+WHOLE_PROOF_SHARE = 100
+"""Likewise for runs of the proof, and for those that compare all blocks: together less than 4 % of a processor."""
+
 log = structlog.get_logger()
 
 
@@ -66,7 +70,8 @@ class Sealer:
         self._every_seconds = every_seconds
         self._thorough = Pace(THOROUGH_PASSES * every_seconds, work_share=0)
         self._accounts = Pace(THOROUGH_PASSES * every_seconds)
-        self._proofs = Pace(proof_every_seconds)
+        self._proofs = Pace(proof_every_seconds, work_share=PROOF_SHARE)
+        self._whole_proofs = Pace(proof_every_seconds, work_share=WHOLE_PROOF_SHARE)
         self._has_more = False
         self._head: Head | None = None
         self._logged: Head | None = None
@@ -116,10 +121,12 @@ class Sealer:
     async def prove(self) -> None:
         """Run the proof periodically and store each run, until the role stops."""
         while not self._runtime.stopping.is_set():
-            started = time.monotonic()
+            started, whole = time.monotonic(), self._whole_proofs.is_due
             try:
-                await commands.record_proof(self._pool, await proof.verify(self._pool))
+                await commands.record_proof(self._pool, await proof.verify(self._pool, whole=whole))
                 chassis_metrics.JOB_LAST_SUCCESS.labels(PROOF_JOB).set_to_current_time()
+                if whole:
+                    self._whole_proofs.done(started)
             except (DatabaseUnavailable, LockTimeout) as error:
                 log.warning("proof_delayed", reason=str(error))
             self._proofs.done(started)

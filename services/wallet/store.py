@@ -332,6 +332,12 @@ async def list_blocks(connection: Connection, after: int, rows: int) -> list[tup
     return [_block(row) for row in await connection.fetch(statements.list_blocks, after, rows)]
 
 
+async def find_block_before_rows(connection: Connection, newest: Head, rows: int) -> Head | None:
+    """The newest block that has so many rows between it and the end of `newest`; None if there are fewer rows."""
+    row = await connection.fetchrow(statements.find_block_before_rows, newest.number, rows)
+    return None if row is None else Head(*row)
+
+
 async def has_block(connection: Connection, head: Head) -> bool:
     """Whether there is a block with this number and hash."""
     return bool(await connection.fetchval(statements.has_block, head.number, head.hash))

@@ -268,7 +268,8 @@ def calls_of_wallet(client: WalletClient) -> list[Coroutine[Any, Any, Any]]:
         client.admit_outcome(ID, reason="clock", **BY),
         client.get_balance_sheet(),
         client.get_last_proof(),
-        client.run_proof(head=f"1:{'0' * 64}", seconds=10),
+        client.run_proof(whole=True, head=f"1:{'0' * 64}", seconds=10),
+        client.run_proof(whole=False, head=None, seconds=10),
     ]
 
 

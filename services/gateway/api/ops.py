@@ -22,7 +22,7 @@ from services.gateway.upstreams import UPSTREAMS
 BASE = f"{operations.BASE}/ops"
 
 PROOF_SECONDS = 120.0
-"""A full run reads the whole ledger."""
+"""A new run reads all entries."""
 
 _UNKNOWN: dict[str, Any] = {
     "queues": [],
@@ -103,11 +103,16 @@ async def get_balance_sheet(request: web.Request) -> web.Response:
 
 
 async def get_proof(request: web.Request) -> web.Response:
-    """Get the last proof of the ledger, or run a new one."""
+    """Get the last proof of the ledger, or run a new one.
+
+    A new run checks all accounts and entries. With `full` it compares every sealed block with its rows; with `new` only those
+    since the last run that passed, and the newest of the others.
+    """
     query: schemas.ops.ProofQuery = request[QUERY]
     wallet = request.app[UPSTREAMS].wallet
-    if query.full == "1" or query.head is not None:
-        proof = await wallet.run_proof(head=query.head, seconds=PROOF_SECONDS)
+    if "1" in (query.full, query.new) or query.head is not None:
+        whole = query.full == "1" or query.new == "0"
+        proof = await wallet.run_proof(whole=whole, head=query.head, seconds=PROOF_SECONDS)
     else:
         proof = await wallet.get_last_proof()
     return responses.document(proof)

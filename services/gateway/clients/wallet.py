@@ -128,8 +128,8 @@ class WalletClient(ServiceClient):
         proof: Json = await call(self._upstream, "GET", "/internal/proof", seconds=seconds)
         return proof
 
-    async def run_proof(self, *, head: str | None, seconds: float) -> Json:
-        """A new run of the ledger's proof, which must find the block `head` (NUMBER:HASH)."""
-        params = {"full": "1"} | ({} if head is None else {"head": head})
+    async def run_proof(self, *, whole: bool, head: str | None, seconds: float) -> Json:
+        """A new run of the ledger's proof, which must find the block `head` (NUMBER:HASH); `whole` compares all blocks."""
+        params = {"full" if whole else "new": "1"} | ({} if head is None else {"head": head})
         proof: Json = await call(self._upstream, "GET", "/internal/proof", params=params, seconds=seconds)
         return proof

@@ -71,7 +71,10 @@ class UserQuery(Request):
 class ProofQuery(Request):
     """Proof query."""
 
-    full: Literal["0", "1"] = Field("0", description="`1` runs a new proof and waits for it.")
+    full: Literal["0", "1"] = Field("0", description="`1` runs a new proof of everything and waits for it.")
+    new: Literal["0", "1"] = Field(
+        "0", description="`1` runs a new proof that continues from the last verified block, and waits for it."
+    )
     head: BlockHead | None = Field(
         None,
         description="`NUMBER:HASH` of a block recorded earlier: runs a new proof, which must find that block.",

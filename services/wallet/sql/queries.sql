@@ -275,6 +275,16 @@ WHERE number = ANY (
 )
 ORDER BY number;
 
+-- name: find_block_before_rows
+-- The newest block up to a number after which, up to that number, there are at least so many rows. A block has at least one row.
+SELECT number, hash FROM (
+    SELECT number, hash, sum(size) OVER (ORDER BY number DESC) - size AS newer
+    FROM (
+        SELECT number, hash, (length(outcome_digests) + length(account_digests)) / 32 AS size
+        FROM blocks WHERE number BETWEEN $1::bigint - $2::bigint AND $1
+    ) AS near
+) AS following WHERE newer >= $2 ORDER BY number DESC LIMIT 1;
+
 -- name: has_block
 SELECT EXISTS (SELECT FROM blocks WHERE number = $1 AND hash = $2);
 

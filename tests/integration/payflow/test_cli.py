@@ -205,16 +205,17 @@ async def test_queue(gateway: Any, run: Any) -> None:
 
 
 async def test_verify(gateway: Any, run: Any) -> None:
-    """A ledger that passes: every check is listed, exit code 0. A full proof is requested."""
+    """A ledger that passes: every check is listed, exit code 0. A new proof is requested, with --full one of everything."""
     gateway.documents["/ops/ledger/proof"] = proof(entries_ok=True)
     await login(run)
 
     ran = await run("ledger", "verify")
+    await run("ledger", "verify", "--full")
 
     assert (ran.code, ran.err) == (0, "")
     assert "balances_equal_entries" in ran.out
     assert ["proof", "passed"] in [line.split() for line in ran.out.splitlines()]
-    assert gateway.seen("GET /ops/ledger/proof")[0].query == {"full": "1"}
+    assert [request.query for request in gateway.seen("GET /ops/ledger/proof")] == [{"new": "1"}, {"full": "1"}]
 
 
 async def test_verify_with_a_recorded_head(gateway: Any, run: Any) -> None:
@@ -227,7 +228,7 @@ async def test_verify_with_a_recorded_head(gateway: Any, run: Any) -> None:
     malformed = await run("ledger", "verify", "--head", "12")
 
     assert (ran.code, head in ran.out) == (0, True)
-    assert gateway.seen("GET /ops/ledger/proof")[0].query == {"full": "1", "head": head}
+    assert gateway.seen("GET /ops/ledger/proof")[0].query == {"new": "1", "head": head}
     assert (malformed.code, len(gateway.seen("GET /ops/ledger/proof"))) == (2, 1)
     assert "is not a head" in malformed.err
 

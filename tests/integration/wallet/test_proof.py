@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from services.contracts.identifiers import new_id
-from services.wallet import chain
+from services.wallet import chain, commands
+from services.wallet.proof import verify
 from services.wallet.seal import Head
 from tests.harness.ledgers import fund, post, posting
 from tests.harness.sealed_ledgers import BLOCKS, Ledger, faults
@@ -272,6 +273,44 @@ async def test_both_the_recorded_and_the_given_block_must_exist(ledger: Ledger) 
     await recorded_head_gone(ledger)
 
     assert ["recorded_blocks_present"] == list(faults(await ledger.verify(newest)))
+
+
+async def test_a_run_continues_from_the_last_verified_block(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is not whole compares new blocks and the newest verified ones; after a failed run it compares all again."""
+    monkeypatch.setattr(chain, "REPEATED_ROWS", 1)
+    await ledger.tamper("UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1", ledger.posted[0])
+
+    partial = await verify(ledger.proof_pool, whole=False)
+    whole = await verify(ledger.proof_pool)
+    await commands.record_proof(ledger.seal_pool, whole)
+    after_failure = await verify(ledger.proof_pool, whole=False)
+
+    assert {} == faults(partial)
+    assert f"from block {BLOCKS - 1}" in {check.detail for check in partial.checks}
+    assert BLOCKS == (partial.head.number if partial.head else 0)
+    assert ["sealed_rows_unchanged"] == list(faults(whole)) == list(faults(after_failure))
+
+
+@pytest.mark.parametrize("number", [BLOCKS - 1, BLOCKS])
+async def test_a_partial_run_compares_the_newest_blocks(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The last verified block and a new one: a changed row of either is found, and so is another hash of the verified one."""
+    monkeypatch.setattr(chain, "REPEATED_ROWS", 1)
+    row = await ledger.superuser.fetchrow("SELECT outcomes[1] AS id FROM blocks WHERE number = $1", number)
+    assert row is not None
+    await ledger.tamper("UPDATE outcomes SET request_hash = sha256('z') WHERE transfer_id = $1", row["id"])
+
+    partial = await verify(ledger.proof_pool, whole=False)
+
+    assert f"transfer {row['id']} of block {number}" in faults(partial)["sealed_rows_unchanged"]
+
+
+async def test_a_small_ledger_is_compared_whole(ledger: Ledger) -> None:
+    """With fewer rows than every run repeats, a run that is not whole compares all blocks."""
+    await ledger.tamper("UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1", ledger.posted[0])
+
+    assert ["sealed_rows_unchanged"] == list(faults(await verify(ledger.proof_pool, whole=False)))
 
 
 async def test_the_last_rows_of_a_long_chain_are_compared(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,9 @@ CHECKS = {
     "held_equals_holds": '    "prove_held_equals_holds",\n',
     "chains_unbroken": '    "prove_chains_unbroken",\n',
     "outcomes_equal_entries": '    "prove_outcomes_equal_entries",\n',
-    "blocks_unbroken": '            _check("blocks_unbroken", report.blocks),\n',
+    "blocks_unbroken": (
+        '            _check("blocks_unbroken", report.blocks, passed=f"from block {start.number + 1 if start else 1}"),\n'
+    ),
     "recorded_blocks_present": '            _check("recorded_blocks_present", report.lost),\n',
     "sealed_rows_unchanged": '            _check("sealed_rows_unchanged", report.altered),\n',
     "nothing_came_late": '            _check("nothing_came_late", report.late),\n',
@@ -82,6 +84,26 @@ MUTANTS = (
             caught_by=[BLOCKS],
         )
         for name, change in OF_BLOCKS.items()
+    ),
+    Mutant(
+        name="partial-proof-after-a-failure",
+        guard="after a failed proof everything is compared again",
+        changes=[Change(PROOF, "last is not None and last.ok and not whole", "last is not None and not whole")],
+        works=WORKS,
+        caught_by=["tests/integration/wallet/test_proof.py::test_a_run_continues_from_the_last_verified_block"],
+    ),
+    Mutant(
+        name="partial-proof-without-repeated-rows",
+        guard="a run that continues compares the newest verified rows again",
+        changes=[
+            Change(
+                CHAIN,
+                "    return await store.find_block_before_rows(connection, verified, REPEATED_ROWS)\n",
+                "    return verified\n",
+            )
+        ],
+        works=WORKS,
+        caught_by=["tests/integration/wallet/test_proof.py::test_a_small_ledger_is_compared_whole"],
     ),
     Mutant(
         name="proof-of-the-first-rows",
