@@ -6,6 +6,7 @@ commit, and unsealed rows are found again.
 
 from __future__ import annotations
 
+import math
 import time
 
 import structlog
@@ -33,15 +34,21 @@ PROOF_SHARE = 40
 WHOLE_PROOF_SHARE = 100
 """Likewise for runs of the proof, and for those that compare all blocks: together less than 4 % of a processor."""
 
+PROOF_PAUSE_SECONDS_MAX = 600.0
+"""Shorter than the time after which the proof is reported as late."""
+
 log = structlog.get_logger()
 
 
 class Pace:
     """Schedules work whose duration grows with the ledger."""
 
-    def __init__(self, every_seconds: float, *, work_share: float = WORK_SHARE) -> None:
+    def __init__(
+        self, every_seconds: float, *, work_share: float = WORK_SHARE, pause_seconds_max: float = math.inf
+    ) -> None:
         self._every_seconds = every_seconds
         self._work_share = work_share
+        self._pause_seconds_max = pause_seconds_max
         self._due = 0.0
 
     @property
@@ -57,7 +64,7 @@ class Pace:
     def done(self, started: float) -> None:
         """Record that it started at `started` and has just ended."""
         now = time.monotonic()
-        self._due = now + max(self._every_seconds, self._work_share * (now - started))
+        self._due = now + max(self._every_seconds, min(self._work_share * (now - started), self._pause_seconds_max))
 
 
 class Sealer:
@@ -70,7 +77,7 @@ class Sealer:
         self._every_seconds = every_seconds
         self._thorough = Pace(THOROUGH_PASSES * every_seconds, work_share=0)
         self._accounts = Pace(THOROUGH_PASSES * every_seconds)
-        self._proofs = Pace(proof_every_seconds, work_share=PROOF_SHARE)
+        self._proofs = Pace(proof_every_seconds, work_share=PROOF_SHARE, pause_seconds_max=PROOF_PAUSE_SECONDS_MAX)
         self._whole_proofs = Pace(proof_every_seconds, work_share=WHOLE_PROOF_SHARE)
         self._has_more = False
         self._head: Head | None = None

@@ -46,7 +46,7 @@ class SealSettings(RoleSettings):
     """The pause between two blocks."""
 
     proof_every_seconds: Seconds = 60.0
-    """The pause after a run of the proof; at least twenty times as long as the run."""
+    """The pause after a run of the proof; at least forty times as long as the run, up to ten minutes."""
 
     @property
     def database_connections_max(self) -> int:

@@ -187,7 +187,7 @@ def test_limits_of_proof_queries_match_its_lists() -> None:
     """The queries of the proof have the limits of its lists."""
     queries = (ROOT / "services/wallet/sql/queries.sql").read_text()
 
-    assert 6 == len(re.findall(rf"\bLIMIT {chain.FAULTS_MAX}\b", queries))
+    assert 7 == len(re.findall(rf"\bLIMIT {chain.FAULTS_MAX}\b", queries))
 
 
 def test_page_sizes_fit_the_transaction_service() -> None:
@@ -255,8 +255,9 @@ def test_unsealed_rows_are_reported_in_time() -> None:
     assert seal.SLACK.total_seconds() + thorough < outcomes <= PROOF_EVERY
     assert PROOF_EVERY < accounts <= 30 * PROOF_EVERY
     assert sealer.WORK_SHARE * outcomes <= accounts
-    assert "at least twenty times as long" in MANUAL
-    assert 20 == sealer.WORK_SHARE
+    assert "at least forty times as long as the run, up to ten minutes" in MANUAL
+    assert (40, 600) == (sealer.PROOF_SHARE, sealer.PROOF_PAUSE_SECONDS_MAX)
+    assert sealer.WORK_SHARE < sealer.PROOF_SHARE < sealer.WHOLE_PROOF_SHARE
 
 
 def test_full_scans_have_their_own_limits() -> None:

@@ -40,3 +40,14 @@ def test_without_a_share_only_the_period_counts(monkeypatch: pytest.MonkeyPatch)
     pace.done(1000.0)
 
     assert 10.0 == pace.wait_seconds
+
+
+def test_a_pause_has_a_maximum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that takes long is repeated after the longest pause, but never before its period."""
+    clock = Clock(monkeypatch)
+    pace, slow = Pace(10.0, pause_seconds_max=30.0), Pace(60.0, pause_seconds_max=30.0)
+    clock.now += 100.0
+    pace.done(1000.0)
+    slow.done(1000.0)
+
+    assert (30.0, 60.0) == (pace.wait_seconds, slow.wait_seconds)
