@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aiormq.exceptions import ConnectionInternalError
+from prometheus_client import Gauge
 
 from services.chassis import backoff, broker, crash_points, halving, metrics
 from services.chassis.broker import ATTEMPTS, REASON, OutgoingMessage, Publisher
@@ -41,7 +42,6 @@ ATTEMPTS_MAX = 8
 WATCH_SECONDS = 5.0
 CONSUME_SECONDS = 5.0
 """How long a queue may take to accept a consumer, when the broker has responded to everything else."""
-
 
 Item = TypeVar("Item")
 log = structlog.get_logger()
@@ -97,7 +97,8 @@ class WindowConsumer(ABC):
         self._queue_name = queue_name
         self._runtime = runtime
         self._connection: AbstractConnection | None = None
-        self._consuming = False
+        self._consuming = self._working = False
+        self._success: Gauge | None = None
         self._leaderless = LeaderlessQueues()
         self._arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         self._failures = 0
@@ -142,7 +143,7 @@ class WindowConsumer(ABC):
                 watch.cancel()
             await queue.cancel(tag)
         finally:
-            self._consuming = False
+            self._consuming = self._working = False
             await _close_quietly(self._connection)
 
     async def _start(self, queue: AbstractQueue) -> str:
@@ -171,6 +172,8 @@ class WindowConsumer(ABC):
                 raise ConnectionError("the channel was closed")
             except TimeoutError:
                 await self._probe(connection)
+            if not self._working:
+                self._record_success()
 
     async def _probe(self, connection: AbstractConnection) -> None:
         async with asyncio.timeout(WATCH_SECONDS):
@@ -191,9 +194,16 @@ class WindowConsumer(ABC):
                     if watch.done():
                         raise WindowLost from watch.exception()
                     return
+                self._working = True
                 await self._work(channel, watch, self._gather(first.result()))
+                self._working = False
+                self._record_success()
         finally:
             stopping.cancel()
+
+    def _record_success(self) -> None:
+        if self._success is not None:
+            self._success.set_to_current_time()
 
     def _gather(self, first: AbstractIncomingMessage) -> list[AbstractIncomingMessage]:
         """The messages that have arrived, up to the size of a window. One message holds at most a bundle of items."""
@@ -252,6 +262,7 @@ class Consumer(WindowConsumer, Generic[Item]):
         self._attempts_max = attempts_max
         self._publisher = Publisher(url, runtime.instance)
         self._unacked = metrics.QUEUE_MESSAGES.labels(queue.name, "unacked")
+        self._success = metrics.JOB_LAST_SUCCESS.labels(f"{runtime.service}-{runtime.role}")
 
     async def run(self) -> None:
         """Consume until the role stops; reconnect after every failure."""

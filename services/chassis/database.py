@@ -12,7 +12,7 @@ from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pgproto import pgproto
 from asyncpg.pool import PoolConnectionProxy
 
-from services.chassis import crash_points, replication
+from services.chassis import crash_points, metrics, replication
 from services.contracts.refusal import OutcomeUnknown, Refusal, Unavailable
 
 Pool = asyncpg.Pool
@@ -237,10 +237,17 @@ async def _acquire(pool: Pool) -> PoolConnectionProxy:
     try:
         return await pool.acquire(timeout=ACQUIRE_SECONDS)
     except Exception as error:
+        if isinstance(error, TimeoutError) and _is_exhausted(pool):
+            metrics.POOL_TIMEOUTS.inc()
         # Any error of the server during the login (starting, closed, no such database, wrong password): it is unavailable.
         if isinstance(error, asyncpg.PostgresError) or is_unavailable(error):
             raise DatabaseUnavailable from error
         raise
+
+
+def _is_exhausted(pool: Pool) -> bool:
+    """Whether every connection that the pool may have is open and in use."""
+    return pool.get_size() == pool.get_max_size() and not pool.get_idle_size()
 
 
 @asynccontextmanager

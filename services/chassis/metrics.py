@@ -67,6 +67,10 @@ DEAD_LETTERED = Counter(
 DELAYED = Counter("payflow_delayed_total", "Items this consumer sent to a delay queue.", ["queue"])
 JOB_LAST_SUCCESS = Gauge(
     "payflow_job_last_success_timestamp_seconds",
-    "When the periodic job last succeeded (Unix time).",
+    "When the background job last succeeded, also with nothing to do (Unix time).",
     ["job"],
+)
+POOL_TIMEOUTS = Counter(
+    "payflow_database_pool_timeouts_total",
+    "Uses of the database that got no connection in time, because all connections of the pool were in use.",
 )

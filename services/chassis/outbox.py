@@ -112,6 +112,7 @@ class Relay:
         self._holder = f"{runtime.instance} {new_id()}"
         """The name of this relay in the lease. Processes can have the same instance name."""
 
+        self._success = metrics.JOB_LAST_SUCCESS.labels(f"{runtime.service}-{runtime.role}")
         self._wakeup = asyncio.Event()
         self.failing: str | None = None
         """Why the last publish was not confirmed; None if it was."""
@@ -144,6 +145,8 @@ class Relay:
             if published > 1:
                 loaded_at = time.monotonic()
             failures = failures + 1 if failed and not published else 0
+            if self.leads and not failures and not self._stuck:
+                self._success.set_to_current_time()
             if failures:
                 await self._runtime.pause(backoff.seconds(failures))
             else:

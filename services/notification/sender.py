@@ -15,7 +15,7 @@ from uuid import UUID
 
 import structlog
 
-from services.chassis import backoff
+from services.chassis import backoff, metrics
 from services.chassis.database import LockTimeout
 from services.chassis.roles import Runtime
 from services.contracts.refusal import Refusal
@@ -106,6 +106,7 @@ class Sender(Generic[Email]):
                 await self._runtime.pause(backoff.seconds(failures, first=0.5, longest=PAUSE_SECONDS_MAX))
                 continue
             failures = 0
+            metrics.JOB_LAST_SUCCESS.labels(f"delivery-{self._source.name}").set_to_current_time()
             if not claimed_count:
                 await self._runtime.pause(POLL_SECONDS)
 

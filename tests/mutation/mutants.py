@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutation.guards import (
+    alerting,
     api_keys,
     auth,
     bindings,
@@ -69,4 +70,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *canary.MUTANTS,
     *support.MUTANTS,
     *doctor.MUTANTS,
+    *alerting.MUTANTS,
 )

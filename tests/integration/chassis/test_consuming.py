@@ -9,14 +9,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from aio_pika.abc import AbstractConnection
 
 from deploy.local.engines import RabbitMQ
-from services.chassis import broker
+from services.chassis import broker, consumer
 from services.chassis.broker import OutgoingMessage, Publisher
 from services.chassis.consumer import Consumer, Delivery, Handle, Retry, Verdict
 from services.chassis.roles import Runtime
 from services.contracts.messages import encode_envelope
 from services.contracts.topology import REQUESTED_QUEUE, TRANSFERS_REQUESTED
+from tests.harness import job_metrics
 from tests.harness.services import purge
 
 Item = dict[str, Any]
@@ -31,7 +33,7 @@ class Consumers:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self, handle: Handle[Item]) -> asyncio.Task[None]:
-        consumer: Consumer[Item] = Consumer(
+        started: Consumer[Item] = Consumer(
             url=self.url,
             queue=REQUESTED_QUEUE,
             route=TRANSFERS_REQUESTED,
@@ -39,7 +41,7 @@ class Consumers:
             handle=handle,
             runtime=Runtime(service="test", role="worker", instance=f"test-{len(self.tasks)}"),
         )
-        self.tasks.append(asyncio.create_task(consumer.run()))
+        self.tasks.append(asyncio.create_task(started.run()))
         return self.tasks[-1]
 
     async def send(self, *items: str) -> None:
@@ -127,3 +129,54 @@ async def test_an_unreadable_body_becomes_a_dead_letter(consumers: Consumers) ->
             while (dead_letter := await queue.get(fail=False, no_ack=True)) is None:
                 await asyncio.sleep(0.02)
     assert b"\xff no message" == dead_letter.body
+
+
+async def succeeded() -> None:
+    """Wait until the consumer has recorded a success."""
+    async with asyncio.timeout(20):
+        while not job_metrics.last_success("test-worker"):
+            await asyncio.sleep(0.02)
+
+
+async def test_an_idle_consumer_succeeds(consumers: Consumers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer without messages records its success as long as the broker would deliver to it."""
+
+    async def finalize(window: Sequence[Delivery[Item]]) -> list[Verdict]:
+        return [None] * len(window)
+
+    monkeypatch.setattr(consumer, "WATCH_SECONDS", 1.0)
+    job_metrics.forget("test-worker")
+    consumers.start(finalize)
+
+    await succeeded()
+
+
+async def test_an_unfinished_window_is_no_success(consumers: Consumers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer whose handler does not return records no success, although its broker responds, until the window is done."""
+    in_hand, may_end, probes = asyncio.Event(), asyncio.Event(), 0
+    probe = Consumer._probe
+
+    async def wait(window: Sequence[Delivery[Item]]) -> list[Verdict]:
+        in_hand.set()
+        await may_end.wait()
+        return [None] * len(window)
+
+    async def count(self: Consumer[Item], connection: AbstractConnection) -> None:
+        nonlocal probes
+        await probe(self, connection)
+        probes += 1
+
+    monkeypatch.setattr(Consumer, "_probe", count)
+    consumers.start(wait)
+    await consumers.send('{"number":1}')
+    async with asyncio.timeout(20):
+        await in_hand.wait()
+        job_metrics.forget("test-worker")
+        monkeypatch.setattr(consumer, "WATCH_SECONDS", 1.0)
+        before = probes
+        while probes < before + 2:
+            await asyncio.sleep(0.02)
+    assert not job_metrics.last_success("test-worker")
+
+    may_end.set()
+    await succeeded()

@@ -19,6 +19,7 @@ from services.chassis.outbox import KEEP_PUBLISHED_SECONDS, Item, Relay
 from services.chassis.roles import Runtime
 from services.contracts.identifiers import first_id_at, new_id
 from services.contracts.topology import TRANSFERS_FINALIZED, TRANSFERS_REQUESTED
+from tests.harness import job_metrics
 from tests.harness.databases import TestDatabase
 
 
@@ -366,3 +367,65 @@ async def test_only_published_rows_are_pruned(pool: Pool) -> None:
     pruning.cancel()
 
     assert [stuck, recent] == [row["id"] for row in await pool.fetch("SELECT id FROM outbox ORDER BY id")]
+
+
+class AllRefused(CommandsRefused):
+    """A broker that confirms nothing, and notes each attempt."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.attempted = asyncio.Event()
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PublishFailed | None]:
+        self.attempts += 1
+        if self.attempts >= 2:
+            self.attempted.set()
+        return [PublishFailed("timeout")] * len(messages)
+
+
+async def test_success_of_a_relay_that_leads(pool: Pool) -> None:
+    """A relay with the lease and nothing to publish succeeds."""
+    job_metrics.forget("test-relay")
+    await end_lease(pool)
+
+    async with running(relay(pool, Broker())), asyncio.timeout(60):
+        while not job_metrics.last_success("test-relay"):
+            await asyncio.sleep(0.02)
+
+
+async def test_no_success_without_a_confirm(pool: Pool) -> None:
+    """A relay that publishes nothing of what is due records no success."""
+    await append(pool, new_id())
+    refusing = AllRefused()
+    started = await leader(pool, refusing)
+    job_metrics.forget("test-relay")
+
+    async with running(started), asyncio.timeout(60):
+        await refusing.attempted.wait()
+
+    assert not job_metrics.last_success("test-relay")
+
+
+async def test_a_relay_that_stands_by_records_no_success(pool: Pool) -> None:
+    """Otherwise it would hide that the one with the lease does not succeed."""
+    await leader(pool, Broker())
+    standby = relay(pool, Broker())
+    passes, done = 0, asyncio.Event()
+    one_pass = standby._pass
+
+    async def count() -> tuple[int, int]:
+        nonlocal passes
+        passes += 1
+        if passes == 3:
+            done.set()
+        return await one_pass()
+
+    standby._pass = count  # type: ignore[method-assign]
+    job_metrics.forget("test-relay")
+    publishing = asyncio.create_task(standby._publish_all())
+    async with asyncio.timeout(60):
+        await done.wait()
+    standby._runtime.stopping.set()
+    await publishing
+
+    assert not job_metrics.last_success("test-relay")

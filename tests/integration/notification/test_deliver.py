@@ -7,7 +7,7 @@ import email
 import email.policy
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from email.message import EmailMessage
 from email.utils import parseaddr
 from typing import Any
@@ -30,6 +30,7 @@ from services.notification.deliver import NotificationEmails, serve_deliver
 from services.notification.sender import Sender
 from services.notification.settings import DeliverSettings
 from services.notification.store import Claimed
+from tests.harness import job_metrics
 from tests.harness.databases import TestDatabase
 from tests.integration.notification.polling import until
 from tests.unit.notification.events import completed
@@ -274,6 +275,28 @@ async def test_server_unavailable(pool: Pool, auth: Upstream, sink: Sink, runtim
         await away.send_due()
     assert later.readers == {"alice@example.com": 1, "bob@example.com": 1}
     assert sink.mails == []
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+async def test_success_needs_the_mail_server(
+    pool: Pool, auth: Upstream, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, reachable: bool
+) -> None:
+    """A pass without an error is a success; one that did not reach the mail server is none."""
+
+    async def stop(_runtime: Runtime, _seconds: float) -> None:
+        runtime.stopping.set()
+
+    monkeypatch.setattr(Runtime, "pause", stop)
+    job_metrics.forget("delivery-notification")
+    await queue(pool)
+    server = Sink()
+    async with AsyncExitStack() as listener:
+        url = await listener.enter_async_context(listening(server))
+        if not reachable:
+            await listener.aclose()
+        await sender_to(url, pool, auth, runtime).run()
+
+    assert reachable == bool(job_metrics.last_success("delivery-notification"))
 
 
 async def test_auth_unavailable(
