@@ -1,4 +1,4 @@
-"""`python -m deploy.backup compare|reset`: checks the databases of a deployment, and completes a restore."""
+"""`python -m deploy.backup compare|reset|metrics`: checks a deployment, completes a restore, measures the backups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.backup import databases
+from deploy.backup import databases, metrics
 from deploy.backup.compare import Comparison
 from deploy.backup.findings import MEANING
 from deploy.backup.reset import Addresses, reset
@@ -39,11 +39,16 @@ def main() -> int:
         help="after a restore: discard what is newer than the databases",
         description=f"Empties the broker and Redis and ends all sessions. {DATABASES}; {MANAGEMENT}; {REDIS}",
     )
+    measuring = commands.add_parser("metrics", help="serve the ages of the backups to Prometheus")
+    measuring.add_argument("folder", type=Path, help="the folder of the backups")
+    measuring.add_argument("port", type=int, help="the port of /metrics, on all interfaces")
     for command in (comparing, resetting):
         command.add_argument(
             "--stack", type=Path, metavar="FILE", help="the stack.json of a local stack, for all addresses"
         )
     options = parser.parse_args()
+    if options.command == "metrics":
+        metrics.serve(options.folder, options.port)
     if options.command == "compare":
         return asyncio.run(_compare(databases.urls(os.environ, options.stack), as_json=options.json))
     asyncio.run(reset(_addresses(os.environ, options.stack), print))

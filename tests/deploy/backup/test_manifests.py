@@ -68,7 +68,8 @@ def test_removal_of_a_deployment_keeps_its_backups() -> None:
 
     assert backups["volumes"]["backups"]["external"] is True
     started = [name for name, service in backups["services"].items() if service["profiles"] == ["backup"]]
-    assert started == ["backup"]
+    assert started == ["backup", "backup-metrics"]
+    assert all(mount["read_only"] for mount in backups["services"]["backup-metrics"]["volumes"])
     for name, service in backups["services"].items():
         mounted = {mount.get("source"): mount for mount in service["volumes"]}
         assert ("postgres" in mounted) is (name == "restore")
