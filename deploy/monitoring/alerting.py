@@ -18,13 +18,16 @@ from deploy.programs import DeployError
 
 SOURCE = REPOSITORY / "monitoring" / "alertmanager"
 CONFIGURATION = "alertmanager.yml"
-RUNBOOKS = "templates/runbooks.tmpl"
-PASSWORD = "smtp_password"  # noqa: S105 - the name of a file
+LINKS = {"runbooks": "templates/runbooks.tmpl", "dashboards": "templates/dashboards.tmpl"}
+"""What precedes the path of a runbook, and the name of a dashboard, in a notification."""
+
+KEYS = ("smtp_password", "pager_key")
+"""Settings that Alertmanager reads from files of their own: its pages show the configuration."""
 MOUNTED = "/etc/alertmanager"
 """Where the container has the folder."""
 
-EMAIL_RECEIVERS = ("critical", "warning")
-WEBHOOK_RECEIVERS = ("critical",)
+SEVERITIES = ("critical", "warning")
+TEAMS = ("payments", "platform")
 
 
 def _check_address(text: str) -> str:
@@ -53,7 +56,9 @@ class Receivers(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     email_to: Annotated[str, AfterValidator(_check_email)] | None = None
-    """One or several addresses, separated by commas: they get all alerts."""
+    """One or several addresses, separated by commas: they get the alerts of each team without an address of its own."""
+    email_to_payments: Annotated[str, AfterValidator(_check_email)] | None = None
+    email_to_platform: Annotated[str, AfterValidator(_check_email)] | None = None
     email_from: Annotated[str, AfterValidator(_check_email)] | None = None
     smtp_host: Annotated[str, AfterValidator(_check_host)] | None = None
     """`host:port` of the mail server. It must offer TLS."""
@@ -63,10 +68,19 @@ class Receivers(BaseModel):
     """Critical alerts are sent there, in the format of Alertmanager's webhooks."""
     runbooks_url: Annotated[str, AfterValidator(_check_address)] | None = None
     """The address at which this repository is read; without it notifications name the path of a runbook."""
+    dashboards_url: Annotated[str, AfterValidator(_check_address)] | None = None
+    """The address of Grafana; without it notifications have only the name of a dashboard."""
+    pager_key: str | None = None
+    """The integration key of a PagerDuty service (Events API v2): critical alerts call the person on duty."""
+
+    def email_of(self, team: str) -> str | None:
+        """The addresses of a team."""
+        own: str | None = getattr(self, f"email_to_{team}")
+        return own or self.email_to
 
     @model_validator(mode="after")
     def _check_mail(self) -> Receivers:
-        if self.email_to and not (self.email_from and self.smtp_host):
+        if any(map(self.email_of, TEAMS)) and not (self.email_from and self.smtp_host):
             raise ValueError("email_to needs email_from and smtp_host")
         if (self.smtp_username is None) != (self.smtp_password is None):
             raise ValueError("smtp_username and smtp_password belong together")
@@ -92,13 +106,17 @@ def configuration(receivers: Receivers) -> dict[str, Any]:
     """The configuration with these receivers."""
     made: dict[str, Any] = yaml.safe_load((SOURCE / CONFIGURATION).read_text())
     by_name = {receiver["name"]: receiver for receiver in made["receivers"]}
-    if receivers.email_to:
+    if any(map(receivers.email_of, TEAMS)):
         made["global"] |= _mail_server(receivers)
-        for name in EMAIL_RECEIVERS:
-            by_name[name]["email_configs"] = [_email(receivers.email_to)]
-    if receivers.webhook_url:
-        for name in WEBHOOK_RECEIVERS:
-            by_name[name]["webhook_configs"].append({"url": receivers.webhook_url, "send_resolved": True})
+    for team in TEAMS:
+        if address := receivers.email_of(team):
+            for severity in SEVERITIES:
+                by_name[f"{severity}-{team}"]["email_configs"] = [_email(address)]
+        critical = by_name[f"critical-{team}"]
+        if receivers.webhook_url:
+            critical["webhook_configs"].append({"url": receivers.webhook_url, "send_resolved": True})
+        if receivers.pager_key:
+            critical["pagerduty_configs"] = [_pager()]
     return made
 
 
@@ -106,9 +124,10 @@ def texts(receivers: Receivers) -> dict[str, str]:
     """Every file that Alertmanager reads, by its path below the folder that it is mounted from."""
     made = {f"templates/{path.name}": path.read_text() for path in (SOURCE / "templates").iterdir()}
     if receivers.runbooks_url:
-        made[RUNBOOKS] = '{{ define "payflow.runbooks" }}' + receivers.runbooks_url.rstrip("/") + "/{{ end }}\n"
-    if receivers.smtp_password:
-        made[PASSWORD] = receivers.smtp_password
+        made[LINKS["runbooks"]] = _link("runbooks", f"{receivers.runbooks_url.rstrip('/')}/")
+    if receivers.dashboards_url:
+        made[LINKS["dashboards"]] = _link("dashboards", f"{receivers.dashboards_url.rstrip('/')}/d/")
+    made |= {name: key for name in KEYS if (key := getattr(receivers, name))}
     text = yaml.safe_dump(configuration(receivers), sort_keys=False, allow_unicode=True)
     return made | {CONFIGURATION: f"# Written by python -m deploy.monitoring prepare.\n{text}"}
 
@@ -120,8 +139,21 @@ def _known() -> set[str]:
 def _mail_server(receivers: Receivers) -> dict[str, Any]:
     server: dict[str, Any] = {"smtp_smarthost": receivers.smtp_host, "smtp_from": receivers.email_from}
     if receivers.smtp_username:
-        server |= {"smtp_auth_username": receivers.smtp_username, "smtp_auth_password_file": f"{MOUNTED}/{PASSWORD}"}
+        server |= {"smtp_auth_username": receivers.smtp_username, "smtp_auth_password_file": f"{MOUNTED}/smtp_password"}
     return server
+
+
+def _link(name: str, prefix: str) -> str:
+    return f'{{{{ define "payflow.{name}" }}}}{prefix}{{{{ end }}}}\n'
+
+
+def _pager() -> dict[str, Any]:
+    return {
+        "routing_key_file": f"{MOUNTED}/pager_key",
+        "send_resolved": True,
+        "description": '{{ template "payflow.subject" . }}',
+        "details": {"text": '{{ template "payflow.text" . }}'},
+    }
 
 
 def _email(to: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,18 @@ RULES = sorted((FOLDER / "prometheus" / "rules").glob("*.yml"))
 RULE_TESTS = sorted((FOLDER / "prometheus" / "tests").glob("*.yml"))
 DASHBOARDS = sorted((FOLDER / "grafana" / "dashboards").glob("*.json"))
 
-EXPORTERS = {
-    "node": ("node_cpu_seconds_total", "node_(filesystem|memory|disk|network)_.*", "node_load1"),
-    "postgres": (
-        "pg_up",
-        "pg_stat_.*",
-        "pg_locks_count",
-        "pg_settings_max_connections",
-        "pg_database_size_bytes",
-        "pg_replication_slots_active",
-    ),
-    "redis": ("redis_up", "redis_memory_used_bytes", "redis_commands_processed_total", "redis_connected_clients"),
-    "rabbitmq": ("rabbitmq_.*",),
-    "prometheus": ("up", "ALERTS"),
-    # Of the Python client, which each process of PayFlow uses.
-    "process": ("process_.*",),
-    # cAdvisor cannot run in the tests. Names and labels: docs/storage/prometheus.md of google/cadvisor.
-    "cadvisor": ("container_cpu_usage_seconds_total", "container_memory_working_set_bytes"),
-}
-"""Patterns of the series of each exporter. Except for cAdvisor, a test reads them from a running exporter."""
+EXPORTERS = Path(__file__).with_name("exporters")
+"""A file for each exporter: the labels of each series."""
+
+
+@cache
+def exporters() -> dict[str, dict[str, frozenset[str]]]:
+    """The series of each exporter with their labels. A comment in each file says where they were read."""
+    return {path.stem: _read_exporter(path) for path in sorted(EXPORTERS.glob("*.yml"))}
+
+
+def _read_exporter(path: Path) -> dict[str, frozenset[str]]:
+    return {name: frozenset(labels) for name, labels in read(path).items()}
 
 
 def rules() -> list[dict[str, Any]]:
@@ -64,10 +58,12 @@ def rule_tests() -> Iterator[tuple[str, bool]]:
 
 def exporter_of(series: str) -> str | None:
     """The exporter that a series comes from; None if it is not one of an exporter."""
-    for exporter, patterns in EXPORTERS.items():
-        if any(re.fullmatch(pattern, series) for pattern in patterns):
-            return exporter
-    return None
+    return next((exporter for exporter, known in exporters().items() if series in known), None)
+
+
+def labels_of(series: str) -> frozenset[str]:
+    """The labels of a series of an exporter, with those that Prometheus adds."""
+    return frozenset().union(*(known[series] for known in exporters().values() if series in known))
 
 
 def is_inhibited(consequence: Mapping[str, str], *, by: Mapping[str, str]) -> bool:

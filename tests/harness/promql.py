@@ -12,6 +12,9 @@ from typing import Any
 import promql_parser
 
 ROOT = Path(__file__).parents[2]
+SOURCES = ("services", "deploy")
+"""Where our own metrics are defined."""
+
 TARGET_LABELS = frozenset({"job", "role", "instance"})
 """Labels that Prometheus adds to every series of a target; a label of ours with such a name becomes `exported_NAME`."""
 
@@ -46,9 +49,9 @@ def _selectors(node: Any) -> Iterator[Selector]:
 
 @cache
 def exported() -> dict[str, frozenset[str]]:
-    """The series that the services export, with their labels as Prometheus stores them: read from the source."""
+    """The series that our code exports, with their labels as Prometheus stores them: read from the source."""
     series: dict[str, frozenset[str]] = {}
-    for path in sorted((ROOT / "services").rglob("*.py")):
+    for path in (path for folder in SOURCES for path in sorted((ROOT / folder).rglob("*.py"))):
         text = path.read_text()
         if "prometheus_client" not in text:
             continue

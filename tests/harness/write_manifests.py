@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[2]
 RULES = ROOT / "monitoring" / "prometheus" / "rules"
 MANIFEST = ROOT / "deploy" / "k8s" / "components" / "monitoring" / "rules.yaml"
 
-ELSEWHERE = frozenset({"engines.yml"})
-"""Rules about exporters that Compose starts. In Kubernetes the component of each engine has its own."""
+ELSEWHERE = frozenset({"engines.yml", "monitoring.yml"})
+"""Rules about what Compose starts. In Kubernetes the components of the engines and the stack of Prometheus have their own."""
 
 _HEAD = """\
 # Written by `make manifests` from monitoring/prometheus/rules/; a test compares them.

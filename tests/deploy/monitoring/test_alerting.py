@@ -21,6 +21,8 @@ from deploy.monitoring.prepare import prepare
 from deploy.programs import DeployError
 from tests.harness import monitoring
 
+WATCHDOG = {"status": "firing", "labels": {"alertname": "Watchdog"}, "annotations": {}, "startsAt": ""}
+
 BASE = yaml.safe_load((SOURCE / CONFIGURATION).read_text())
 MAIL = {"email_to": "on-call@example.com", "email_from": "payflow@example.com", "smtp_host": "mail.example.com:587"}
 NEVER_INHIBITED = re.compile(
@@ -45,7 +47,15 @@ def integrations(made: dict[str, Any], receiver: str) -> list[str]:
 def test_without_settings_every_alert_is_logged() -> None:
     """Each severity has a receiver that needs no account, so nothing is dropped."""
     assert BASE == alerting.configuration(Receivers())
-    assert ["webhook_configs"] == integrations(BASE, "critical") == integrations(BASE, "warning")
+    assert all(["webhook_configs"] == integrations(BASE, receiver["name"]) for receiver in BASE["receivers"])
+
+
+def test_each_severity_and_team_has_a_receiver() -> None:
+    """Every alert reaches the receiver of its severity and team; the alert that always fires has one of its own."""
+    expected = {"watchdog", *(f"{severity}-{team}" for severity in alerting.SEVERITIES for team in alerting.TEAMS)}
+
+    assert expected == {receiver["name"] for receiver in BASE["receivers"]}
+    assert set(alerting.TEAMS) == {alert["labels"]["team"] for alert in monitoring.alerts()}
 
 
 def test_containers_can_read_what_is_prepared(tmp_path: Path) -> None:
@@ -63,34 +73,56 @@ def test_containers_can_read_what_is_prepared(tmp_path: Path) -> None:
 
 
 def test_receivers_are_added(tmp_path: Path) -> None:
-    """E-mail gets all alerts, the webhook only critical ones, and the log remains."""
-    made = alerting.configuration(
-        alerting.read(settings(tmp_path, **MAIL, webhook_url="https://x.example/y") / "alerts")
-    )
+    """E-mail gets all alerts, webhook and pager only critical ones, and the log remains; the watchdog goes nowhere else."""
+    texts = MAIL | {"webhook_url": "https://x.example/y", "pager_key": "a-real-key"}
+    made = alerting.configuration(alerting.read(settings(tmp_path, **texts) / "alerts"))
 
-    assert ["webhook_configs"] * 2 + ["email_configs"] == integrations(made, "critical")
-    assert ["webhook_configs", "email_configs"] == integrations(made, "warning")
+    for team in alerting.TEAMS:
+        assert ["webhook_configs"] * 2 + ["email_configs", "pagerduty_configs"] == sorted(
+            integrations(made, f"critical-{team}"), key=lambda kind: kind != "webhook_configs"
+        )
+        assert ["webhook_configs", "email_configs"] == integrations(made, f"warning-{team}")
+    assert ["webhook_configs"] == integrations(made, "watchdog")
 
 
-def test_the_password_is_a_file_of_its_own(tmp_path: Path) -> None:
+def test_a_team_has_addresses_of_its_own(tmp_path: Path) -> None:
+    """They replace the common ones."""
+    texts = MAIL | {"email_to_platform": "platform@example.com"}
+    made = alerting.configuration(alerting.read(settings(tmp_path, **texts) / "alerts"))
+    addresses = {one["name"]: one["email_configs"][0]["to"] for one in made["receivers"] if "email_configs" in one}
+
+    assert {
+        "critical-payments": "on-call@example.com",
+        "warning-payments": "on-call@example.com",
+        "critical-platform": "platform@example.com",
+        "warning-platform": "platform@example.com",
+    } == addresses
+
+
+@pytest.mark.parametrize("name", alerting.KEYS)
+def test_a_key_is_a_file_of_its_own(tmp_path: Path, name: str) -> None:
     """It is not in the configuration, which the pages of Alertmanager show."""
-    prepare(settings(tmp_path, **MAIL, smtp_username="payflow", smtp_password="a-real-password"))
+    prepare(settings(tmp_path, **MAIL, smtp_username="payflow", **{"smtp_password": "another", name: "a-real-key"}))
     written = (tmp_path / "monitoring" / "alertmanager" / CONFIGURATION).read_text()
 
-    assert "a-real-password" not in written
-    assert "/etc/alertmanager/smtp_password" in written
-    assert "a-real-password" == (tmp_path / "monitoring" / "alertmanager" / "smtp_password").read_text()
+    assert "a-real-key" not in written
+    assert f"/etc/alertmanager/{name}" in written
+    assert "a-real-key" == (tmp_path / "monitoring" / "alertmanager" / name).read_text()
 
 
 def test_a_repeated_run_follows_the_settings(tmp_path: Path) -> None:
     """A setting that was removed is not used any more."""
-    prepare(settings(tmp_path, runbooks_url="https://git.example/blob/main"))
-    runbooks = tmp_path / "monitoring" / "alertmanager" / alerting.RUNBOOKS
+    urls = {"runbooks_url": "https://git.example/blob/main", "dashboards_url": "https://grafana.example/"}
+    prepare(settings(tmp_path, **urls))
+    runbooks, dashboards = (
+        tmp_path / "monitoring" / "alertmanager" / alerting.LINKS[name] for name in ("runbooks", "dashboards")
+    )
     assert "https://git.example/blob/main/{{" in runbooks.read_text()
+    assert "https://grafana.example/d/{{" in dashboards.read_text()
 
     (tmp_path / "alerts" / "runbooks_url").unlink()
     prepare(tmp_path)
-    assert runbooks.read_text() == (SOURCE / alerting.RUNBOOKS).read_text()
+    assert runbooks.read_text() == (SOURCE / alerting.LINKS["runbooks"]).read_text()
 
 
 @pytest.mark.parametrize(
@@ -175,3 +207,24 @@ def test_the_log_has_a_line_for_each_alert(log_url: str, capsys: pytest.CaptureF
 def test_what_is_no_notification_is_refused(log_url: str, body: bytes) -> None:
     """So that Alertmanager counts a failed notification and tries again, instead of taking it for delivered."""
     assert 400 == post(log_url, body)
+
+
+def test_the_watchdog_is_written_when_it_changes(log_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first arrival is a line; the next ones are none."""
+    for _ in range(3):
+        assert 200 == post(log_url, json.dumps({"alerts": [WATCHDOG]}).encode())
+
+    assert ["watchdog_received"] == [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_missing_watchdog_is_written_once() -> None:
+    """Also if it never arrived; when it is back this is written too."""
+    watchdog = alert_log.Watchdog(seconds=-1.0)
+    seen = [*watchdog.check(), *watchdog.check(), *watchdog.record(), *watchdog.check()]
+
+    assert ["watchdog_missing", "watchdog_received", "watchdog_missing"] == [json.loads(line)["event"] for line in seen]
+
+
+def test_a_watchdog_in_time_is_not_missing() -> None:
+    """Nothing is written before its time has passed."""
+    assert [] == alert_log.Watchdog(seconds=60.0).check()

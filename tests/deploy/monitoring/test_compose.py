@@ -25,6 +25,9 @@ HOST_FOLDERS = {
 ELSEWHERE = {"rabbitmq"}
 """A service of compose.yaml."""
 
+FOUND_BY_NAME = {"payflow": IDENTITIES, "backup": ("backup-metrics",)}
+"""The jobs whose targets may be missing, or several."""
+
 EACH = pytest.mark.parametrize("name", SERVICES)
 
 
@@ -56,13 +59,23 @@ def test_every_exporter_is_scraped() -> None:
     hosts = {
         target.partition(":")[0]
         for name, job in SCRAPED.items()
-        if name != "payflow"
+        if name not in FOUND_BY_NAME
         for config in job["static_configs"]
         for target in config["targets"]
     }
 
     assert hosts - ELSEWHERE - {"localhost"} <= set(SERVICES)
     assert {name for name in SERVICES if name.endswith("exporter")} | {"cadvisor", "alertmanager"} <= hosts
+
+
+def test_backups_are_scraped_where_they_are_enabled() -> None:
+    """The job names the service that measures them, with its port, in a network that Prometheus shares."""
+    (discovery,) = SCRAPED["backup"]["dns_sd_configs"]
+    service = monitoring.read(REPOSITORY / "deploy" / "compose" / "backup.yaml")["services"]["backup-metrics"]
+
+    assert ["backup-metrics"] == discovery["names"]
+    assert str(discovery["port"]) == service["command"][-1]
+    assert set(service["networks"]) & set(SERVICES["prometheus"]["networks"])
 
 
 def test_prometheus_reaches_what_it_scrapes() -> None:

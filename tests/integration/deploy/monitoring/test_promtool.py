@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from deploy.monitoring import alerting
 from deploy.monitoring.alerting import CONFIGURATION, Receivers
-from tests.harness.monitoring import FOLDER, RULE_TESTS
+from tests.harness.monitoring import FOLDER, RULE_TESTS, alerts
 
 
 def run(*command: object) -> str:
@@ -28,14 +29,17 @@ def test_the_configuration_of_prometheus_is_valid() -> None:
 
 
 def test_the_configuration_of_alertmanager_is_valid(tmp_path: Path) -> None:
-    """Without settings and with all of them; each severity is routed to its receiver."""
+    """Without settings and with all of them; each alert is routed to the receiver of its severity and team."""
     texts = {
         "email_to": "on-call@example.com",
         "email_from": "payflow@example.com",
         "smtp_host": "mail.example.com:587",
         "smtp_username": "payflow",
         "smtp_password": "a-real-password",
+        "email_to_platform": "platform@example.com",
         "webhook_url": "https://hooks.example.com/services/1",
+        "pager_key": "a-real-key",
+        "dashboards_url": "https://grafana.example.com",
         "runbooks_url": "https://git.example.com/payflow/blob/main",
     }
     for name, receivers in (("default", Receivers()), ("full", Receivers.model_validate(texts))):
@@ -45,6 +49,17 @@ def test_the_configuration_of_alertmanager_is_valid(tmp_path: Path) -> None:
         run("amtool", "check-config", tmp_path / name / CONFIGURATION)
 
     routes = ("config", "routes", "test", f"--config.file={tmp_path / 'full' / CONFIGURATION}")
-    assert ["critical", "warning"] == [
-        run("amtool", *routes, f"severity={severity}").strip() for severity in ("critical", "warning")
+    wanted = {
+        alert["alert"]: "watchdog" if alert["alert"] == "Watchdog" else "{severity}-{team}".format(**alert["labels"])
+        for alert in alerts()
+    }
+    by_labels = {(wanted[alert["alert"]], *_labels(alert)) for alert in alerts()}
+    assert [(receiver, *labels) for receiver, *labels in sorted(by_labels)] == [
+        (run("amtool", *routes, *labels).strip(), *labels) for _, *labels in sorted(by_labels)
     ]
+
+
+def _labels(alert: dict[str, Any]) -> list[str]:
+    """What routes look at; the name matters only for the watchdog."""
+    name = alert["alert"] if alert["alert"] == "Watchdog" else "Another"
+    return [f"alertname={name}", *(f"{label}={alert['labels'][label]}" for label in ("severity", "team"))]
