@@ -199,8 +199,10 @@ async def put_aside(stack: Stack) -> None:
             await message.ack()
 
 
-async def test_found_without_its_id(stack: Stack, terminal: Terminal, alice: Person, bob: Person) -> None:
-    """Guarantee 67: the key, the user and the request id each lead to the same trace."""
+async def test_found_without_its_id(
+    stack: Stack, terminal: Terminal, operator: Person, alice: Person, bob: Person
+) -> None:
+    """Guarantee 67: the key, the user and the request id each lead to the same trace; the pages fit the API document."""
     key, request_id = uuid4().hex, f"order-{uuid4().hex[:8]}"
     body = {"amount": 1, "currency": "USD", "to": {"wallet_id": bob.wallet_id}}
     headers = {"Prefer": "wait=20", "X-Request-Id": request_id}
@@ -218,3 +220,6 @@ async def test_found_without_its_id(stack: Stack, terminal: Terminal, alice: Per
         document = json.loads(out)
         found = [document["transfer_id"]] if "transfer_id" in document else [item["id"] for item in document["items"]]
         assert (0, True) == (code, (expected or transfer["id"]) in found), (way, out, err)
+    first = (await operator.get(f"/ops/transfers?limit=1&user={alice.email}")).body
+    second = (await operator.get(f"/ops/transfers?limit=1&user={alice.user_id}&cursor={first['next_cursor']}")).body
+    assert [generated.body["id"], transfer["id"]] == [page["items"][0]["id"] for page in (first, second)]
