@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,12 +34,14 @@ def configuration(
     interval: str = SCRAPE_INTERVAL,
     rules: Path = RULES,
     labels: Mapping[str, str] | None = None,
+    probed: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The configuration of Prometheus for the stack that a stack.json describes.
 
     `rabbitmq` is host:port of the broker's own metrics; `exporters` and `servers` (Prometheus itself, and the Alertmanager that
     alerts are sent to) are host:port too, by the name of their job. Without exporters the rules about engines and machines are
-    left out. The processes of the stack get `labels`.
+    left out. The processes of the stack get `labels`. `probed` are the pages that are read as a client reads them, instead of
+    the one of the gateway.
     """
     exporters, servers = exporters or {}, servers or {}
     others = {name: address for name, address in exporters.items() if name != "blackbox"}
@@ -53,7 +55,11 @@ def configuration(
             *(_job(name, address) for name, address in {"rabbitmq": rabbitmq, **others, **servers}.items()),
             _job("rabbitmq-queues", rabbitmq)
             | {"metrics_path": "/metrics/detailed", "params": {"family": QUEUE_FAMILIES}},
-            *([_probes(stack, exporters["blackbox"])] if "blackbox" in exporters else []),
+            *(
+                [_probes(probed or [f"{stack['gateway']}/livez"], exporters["blackbox"])]
+                if "blackbox" in exporters
+                else []
+            ),
         ],
     }
 
@@ -70,9 +76,11 @@ def _job(name: str, address: str) -> dict[str, Any]:
     return {"job_name": name, "static_configs": [{"targets": [address]}]}
 
 
-def _probes(stack: Mapping[str, Any], exporter: str) -> dict[str, Any]:
-    """The probe of the gateway, as a client reaches it: the exporter gets the page as a parameter."""
-    return _job("blackbox", f"{stack['gateway']}/livez") | {
+def _probes(pages: Sequence[str], exporter: str) -> dict[str, Any]:
+    """The probes of pages: the exporter gets each as a parameter."""
+    return {
+        "job_name": "blackbox",
+        "static_configs": [{"targets": list(pages)}],
         "metrics_path": "/probe",
         "params": {"module": ["http"]},
         "relabel_configs": [

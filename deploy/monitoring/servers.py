@@ -25,11 +25,13 @@ from deploy.local.process import Process
 from deploy.local.progress import Report
 from deploy.local.supervisor import Supervisor
 from deploy.monitoring import alert_log, alerting, local
+from deploy.monitoring.alert_log import WATCHDOG_SECONDS
 from deploy.monitoring.alerting import CONFIGURATION, Receivers
 
 EXPORTERS = ("node", "postgres", "redis", "blackbox")
 NAMES = ("prometheus", "alertmanager", "alert-log", *EXPORTERS)
 BLACKBOX = REPOSITORY / "monitoring" / "blackbox" / "blackbox.yml"
+CERTIFICATES = "certificates.pem"
 LOGGED_AT = "alert-log:9095"
 """The address of the log of alerts in Compose; here it gets a port of its own."""
 
@@ -42,18 +44,29 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 class Servers:
     """All of them, for one stack. Data, configuration and logs are below one folder."""
 
-    def __init__(self, folder: Path, stack: Mapping[str, Any], *, broker: str, names: Sequence[str] = NAMES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stack: Mapping[str, Any],
+        *,
+        broker: str,
+        names: Sequence[str] = NAMES,
+        watchdog_seconds: float = WATCHDOG_SECONDS,
+    ) -> None:
         """Prepare to monitor the stack that a stack.json describes; `broker` is host:port of RabbitMQ's own metrics.
 
-        `names` are the programs to run.
+        `names` are the programs to run. The log of alerts reports the watchdog after `watchdog_seconds` without it.
         """
         self.folder = folder
         self._stack = stack
         self._broker = broker
+        self._watchdog_seconds = watchdog_seconds
         self._down = folder / "down"
         self.textfiles = folder / "textfiles"
         """Figures of jobs that are no processes, one file each, which the node exporter reads."""
         ports = Ports(folder / "ports.json")
+        self.certificates = folder / CERTIFICATES
+        """What the probes trust in place of the authorities of the system, if it exists."""
         for made in (folder, self._down, self.textfiles):
             files.make_folder(made)
         self.addresses = {name: f"{LOOPBACK}:{ports.take(name)}" for name in NAMES}
@@ -130,7 +143,12 @@ class Servers:
     def _command(self, name: str) -> list[str]:
         address = self.addresses[name]
         if name == "alert-log":
-            return [sys.executable, str(Path(alert_log.__file__)), address.partition(":")[2]]
+            return [
+                sys.executable,
+                str(Path(alert_log.__file__)),
+                address.partition(":")[2],
+                str(self._watchdog_seconds),
+            ]
         program = {"prometheus": name, "alertmanager": "prometheus-alertmanager"}.get(
             name, f"prometheus-{name}-exporter"
         )
@@ -157,6 +175,8 @@ class Servers:
         return {}
 
     def _environment(self, name: str) -> dict[str, str]:
+        if name == "blackbox" and self.certificates.exists():
+            return {"SSL_CERT_FILE": str(self.certificates)}
         if name == "postgres":
             return {"DATA_SOURCE_NAME": f"{self._stack['monitoring_database']}?sslmode=disable"}
         if name != "redis":

@@ -85,6 +85,43 @@ def unreachable(*edges: str, waiting: int = 0) -> Injection:
     return inject
 
 
+def simulating(word: str, *, every: int) -> Injection:
+    """Simulate a failure on one of so many payments."""
+
+    @asynccontextmanager
+    async def inject(rig: Rig) -> AsyncIterator[None]:
+        with rig.traffic.simulating(word, every=every):
+            yield
+
+    return inject
+
+
+@asynccontextmanager
+async def table_locked(rig: Rig) -> AsyncIterator[None]:
+    """Lock the transfers, as a careless change of the schema does: every connection of a pool waits for it."""
+    async with logged_in(rig.system.stack, "transaction") as superuser, superuser.transaction():
+        await superuser.execute("LOCK TABLE transfers IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@asynccontextmanager
+async def mail_refused(rig: Rig) -> AsyncIterator[None]:
+    """A mail server that accepts nothing: the folder that e-mails are written to is a file."""
+    folder = rig.system.stack.home / "mail"
+    kept = folder.with_name("mail.kept")
+    if folder.exists():
+        folder.rename(kept)
+    folder.touch()
+    try:
+        for person in rig.traffic.people:
+            await person.send("POST", "/auth/password/forgot", json={"email": person.email})
+        yield
+    finally:
+        folder.unlink()
+        if kept.exists():
+            kept.rename(folder)
+
+
 @asynccontextmanager
 async def queue_unresponsive(rig: Rig) -> AsyncIterator[None]:
     """Suspend the process of a quorum queue within the broker: to its clients, a queue without a leader."""

@@ -6,15 +6,24 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import aiohttp
+
+from tests.harness.prometheus import Prometheus
 
 POLL_SECONDS = 0.2
 """The precision of all times."""
 
 FIRING = "firing"
 RESOLVED = "resolved"
+UNSENT = "AlertmanagerDown"
+WATCHDOG = "Watchdog"
+WATCHDOG_EVENTS = {"watchdog_missing": FIRING, "watchdog_received": RESOLVED}
+"""The receiver reports when the alert that always fires is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,17 @@ class Notifications:
             self.read()
             await asyncio.sleep(POLL_SECONDS)
 
+    async def follow_unsent(self, prometheus: Prometheus) -> None:
+        """Record the alert that Alertmanager is down from the page of Prometheus: it is the one that cannot be notified."""
+        firing = False
+        while True:
+            with suppress(aiohttp.ClientError, TimeoutError):
+                now = bool(await prometheus.query(f'ALERTS{{alertname="{UNSENT}", alertstate="firing"}}'))
+                if now != firing:
+                    self.received.append(Notified(time.monotonic(), UNSENT, FIRING if now else RESOLVED, {}))
+                firing = now
+            await asyncio.sleep(POLL_SECONDS)
+
     def open(self) -> list[Notified]:
         """The alerts that were notified and not resolved since, each by its newest notification."""
         newest = {(each.alert, frozenset(each.labels.items())): each for each in self.received}
@@ -98,4 +118,6 @@ class Notifications:
 
 
 def _notified(line: Mapping[str, Any]) -> Notified:
+    if line["event"] in WATCHDOG_EVENTS:
+        return Notified(time.monotonic(), WATCHDOG, WATCHDOG_EVENTS[line["event"]], {})
     return Notified(time.monotonic(), line["alertname"], line["status"], line["labels"])

@@ -24,7 +24,7 @@ Show = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How long one alert took; None: it did not arrive."""
+    """How long one alert took, from the moment at which the fault was in place or healed; None: it did not arrive."""
 
     alert: str
     labels: dict[str, str]
@@ -56,7 +56,9 @@ async def prove(rig: Rig, fault: Fault, show: Show) -> list[Result]:
     try:
         async with fault.inject(rig):
             show(f"injected  {fault.what}")
+            placed = time.monotonic() - began
             fired = await _all(fault, lambda each: _fired(rig, each, began, show))
+            fired = [None if seconds is None else max(0.0, seconds - placed) for seconds in fired]
             healed = time.monotonic()
     except Exception as failure:  # noqa: BLE001 - the others of the wave go on
         error = f"{type(failure).__name__}: {failure}"
@@ -79,7 +81,7 @@ async def prove(rig: Rig, fault: Fault, show: Show) -> list[Result]:
 
 
 async def until_quiet(rig: Rig, show: Show) -> None:
-    """Wait until no alert is open, apart from those that always fire; go on after a while."""
+    """Wait until no alert is open; go on after a while."""
     deadline = time.monotonic() + QUIET_SECONDS_MAX
     while open_alerts := sorted(set(unexpected(rig)) - OF_OTHERS):
         if time.monotonic() > deadline:
@@ -89,15 +91,12 @@ async def until_quiet(rig: Rig, show: Show) -> None:
 
 
 def unexpected(rig: Rig, *, since: float = 0.0) -> list[str]:
-    """The alerts that are firing, or were notified after `since`, apart from those that always fire."""
+    """The alerts that are firing, or were notified after `since`."""
     seen = (
         [each for each in rig.notifications.received if each.at >= since and each.status != RESOLVED] if since else []
     )
-    return sorted({each.alert for each in [*rig.notifications.open(), *seen]} - ALWAYS)
+    return sorted({each.alert for each in [*rig.notifications.open(), *seen]})
 
-
-ALWAYS = frozenset({"Watchdog"})
-"""Fires all the time, to show that notifications arrive."""
 
 OF_OTHERS = frozenset({"HostCpuHigh"})
 """Other programs of the machine may cause it: it is not waited for, and proves nothing then."""

@@ -36,7 +36,7 @@ def missing(made: dict[str, Any]) -> dict[str, str]:
     seen = {each["alert"] for each in made["alerts"]}
     run = table.proven()
     return {
-        name: table.NOT_HERE.get(name) or ("not run yet" if name in run else NO_FAULT)
+        name: table.NOT_HERE.get(name) or table.NOT_YET.get(name) or ("not run yet" if name in run else NO_FAULT)
         for name in sorted(names() - seen)
     }
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from deploy.local import files
 from deploy.local.progress import Report
 from deploy.monitoring import shortened
-from deploy.monitoring.servers import Servers
+from deploy.monitoring.servers import CERTIFICATES, Servers
+from tests.alerts.certificates import SecurePage
 from tests.alerts.notifications import Notifications
 from tests.alerts.traffic import Traffic, users
 from tests.chaos import system as faulty
@@ -34,6 +36,10 @@ SETTINGS = {
 INTERVAL = str(monitoring.read(monitoring.FOLDER / "prometheus" / "prometheus.yml")["global"]["scrape_interval"])
 """As in Compose."""
 
+MONITORING = "monitoring"
+WATCHDOG_SECONDS = 75.0
+"""It is repeated every 30 s, or every minute if a repetition is just missed."""
+
 LOADED_SECONDS_MAX = 60.0
 WARM_SCRAPES = 3
 """An increase of a counter is seen only once the counter was read before."""
@@ -51,10 +57,13 @@ class Rig:
     operator: Person
     idle: Person
     """A user with money who takes no part in the load."""
+    page: SecurePage
+    options: Mapping[str, Any]
+    """Of the configuration of Prometheus."""
 
     async def use_rules(self, folder: Path) -> None:
         """Let Prometheus read the rules in this folder in place of the former ones."""
-        self.servers.reload(interval=INTERVAL, rules=folder)
+        self.servers.reload(**self.options, rules=folder)
         async with asyncio.timeout(LOADED_SECONDS_MAX):
             while not await self._reads(folder):
                 await asyncio.sleep(0.2)
@@ -70,19 +79,22 @@ async def start(folder: Path, *, report: Report) -> AsyncIterator[Rig]:
     async with AsyncExitStack() as parts:
         stack = await parts.enter_async_context(faulty.start(folder, report=report, settings=SETTINGS))
         operator, people = await parts.enter_async_context(users(stack.stack["gateway"]))
+        page = SecurePage(folder / "certificates")
+        await parts.enter_async_context(page.served())
+        options = {"interval": INTERVAL, "labels": {}, "probed": [f"{stack.gateway}/livez", page.address]}
+        files.make_folder(folder / MONITORING)
+        (folder / MONITORING / CERTIFICATES).write_text(page.trusted)
         prometheus, servers = await parts.enter_async_context(
-            monitored(stack.stack, folder / "monitoring", interval=INTERVAL, labels={})
+            monitored(stack.stack, folder / MONITORING, watchdog_seconds=WATCHDOG_SECONDS, **options)
         )
-        rig = Rig(
-            stack,
-            servers,
-            prometheus,
-            Notifications(servers.alerts),
-            Traffic(people[1:]),
-            operator,
-            people[0],
-        )
-        for work in (servers.watch(report), rig.notifications.follow(), rig.traffic.run()):
+        notifications, traffic = Notifications(servers.alerts), Traffic(people[1:])
+        rig = Rig(stack, servers, prometheus, notifications, traffic, operator, people[0], page, options)
+        for work in (
+            servers.watch(report),
+            notifications.follow(),
+            notifications.follow_unsent(prometheus),
+            traffic.run(),
+        ):
             parts.push_async_callback(_end, asyncio.create_task(work))
         await prometheus.until(f"min(count_over_time(up[10m])) >= {WARM_SCRAPES}")
         yield rig

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from uuid import uuid4
 
 import aiohttp
 
 from tests.harness.api import ApiClient, Person
 
 USERS = 6
-PER_SECOND = 10.0
+PER_SECOND = 5.0
 FUNDS = 1_000_000
 REQUEST_SECONDS_MAX = 12.0
 
@@ -26,6 +27,8 @@ class Traffic:
         self.statuses: Counter[str] = Counter()
         self._running = asyncio.Event()
         self._running.set()
+        self._simulated: tuple[str, int] | None = None
+        self._paid = 0
 
     async def run(self) -> None:
         """Send until cancelled: one transfer after another, and as many reads."""
@@ -47,14 +50,29 @@ class Traffic:
         finally:
             self._running.set()
 
+    @contextmanager
+    def simulating(self, word: str, *, every: int) -> Iterator[None]:
+        """Simulate a failure on one of so many payments (docs/simulated-failures.md)."""
+        self._simulated = word, every
+        try:
+            yield
+        finally:
+            self._simulated = None
+
     async def pay(self, count: int) -> None:
         """Send so many transfers at once, whatever becomes of them."""
         first, second = self.people[:2]
         await asyncio.gather(*(self._pay(first, second) for _ in range(count)))
 
     async def _pay(self, sender: Person, receiver: Person) -> None:
+        self._paid += 1
+        headers = {}
+        if self._simulated is not None and self._paid % self._simulated[1] == 0:
+            headers["PayFlow-Simulate"] = self._simulated[0]
+        body = {"amount": 1, "currency": "USD", "to": {"wallet_id": receiver.wallet_id}}
         with suppress(aiohttp.ClientError, TimeoutError):
-            self.statuses[str((await sender.send_money(receiver, 1)).status)] += 1
+            response = await sender.post("/transfers", body, key=uuid4().hex, headers=headers)
+            self.statuses[str(response.status)] += 1
 
     async def _read(self, person: Person) -> None:
         with suppress(aiohttp.ClientError, TimeoutError):

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from deploy.local.ports import LOOPBACK
+from deploy.monitoring.alert_log import WATCHDOG_SECONDS
 from deploy.monitoring.servers import Servers
 from tests.harness.stack import Stack
 
@@ -58,9 +59,11 @@ class Prometheus:
 
 
 @asynccontextmanager
-async def running(stack: Stack, folder: Path, **options: Any) -> AsyncIterator[tuple[Prometheus, Servers]]:
+async def running(
+    stack: Stack, folder: Path, *, watchdog_seconds: float = WATCHDOG_SECONDS, **options: Any
+) -> AsyncIterator[tuple[Prometheus, Servers]]:
     """Prometheus, Alertmanager and all exporters beside a stack; `options` are those of `local.configuration`."""
-    servers = Servers(folder, stack.description(), broker=broker_of(stack))
+    servers = Servers(folder, stack.description(), broker=broker_of(stack), watchdog_seconds=watchdog_seconds)
     try:
         await servers.start(**OPTIONS | options)
         async with aiohttp.ClientSession() as session:

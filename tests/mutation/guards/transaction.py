@@ -18,6 +18,7 @@ GUARDS = "tests/integration/transaction/test_guards.py"
 REVERSAL = "tests/integration/transaction/test_reversal.py"
 BALANCES = "tests/integration/transaction/test_known_balances.py"
 RECORDING = "tests/integration/transaction/test_recording.py"
+MONITOR = "tests/unit/transaction/test_monitor.py"
 WORKS = f"{PATH}::test_transfer_is_completed"
 ACCEPTS = f"{ACCEPTING}::test_equal_payments_with_different_keys_are_both_made"
 
@@ -50,6 +51,15 @@ SECOND_LOOK = "        again = [index for index, result in enumerate(results) if
 NO_SECOND_LOOK = "        again = [index for index, result in enumerate(results) if isinstance(result, Lost)]\n"
 
 MUTANTS = (
+    Mutant(
+        name="old-depth-stays",
+        guard="a relay that cannot measure exports no depth, so that neither an alert nor the autoscaler reads an old one",
+        changes=[
+            Change("services/transaction/monitor.py", "                _remove_figures()\n", "                pass\n")
+        ],
+        works=f"{MONITOR}::test_newest_second_has_a_weight_of_three_tenths",
+        caught_by=[f"{MONITOR}::test_old_figures_are_removed"],
+    ),
     Mutant(
         name="reads-share-connections",
         guard="reads of users have connections of their own: payments do not wait for them",
