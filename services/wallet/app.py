@@ -17,6 +17,9 @@ from services.wallet.settings import PROOF_POOL_SIZE_MAX, SEAL_POOL_SIZE_MAX, Se
 PLANNER = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_mergejoin": "off", "jit": "off"}
 
 
+ALONE = {"max_parallel_workers_per_gather": "0"}
+"""For background work: its pauses follow from its duration, so it must not use several processors at once."""
+
 LONG_SECONDS = 120.0
 """For statements that read whole tables; their database roles have this limit, too."""
 
@@ -58,6 +61,7 @@ async def serve_seal(settings: SealSettings, runtime: Runtime) -> None:
             name=runtime.instance,
             size_max=SEAL_POOL_SIZE_MAX,
             command_seconds=LONG_SECONDS,
+            server_settings=ALONE,
         )
         stack.push_async_callback(database.close_pool, pool)
         await readiness.register(runtime, pool).wait(runtime)
