@@ -16,6 +16,8 @@ SOURCE = REPOSITORY / "monitoring"
 COPIED = (
     "prometheus/prometheus.yml",
     "prometheus/rules/*.yml",
+    "blackbox/blackbox.yml",
+    "loki/*",
     "grafana/provisioning/*/*.yml",
     "grafana/dashboards/*.json",
 )

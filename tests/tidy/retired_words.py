@@ -112,6 +112,7 @@ LEFT_OUT = re.compile(
 )
 SUFFIXES = frozenset(
     {
+        ".alloy",
         ".py",
         ".sql",
         ".md",

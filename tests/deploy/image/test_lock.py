@@ -14,6 +14,7 @@ from deploy.programs import DeployError
 NOT_YET_PINNED = {
     *("python", "postgres", "rabbitmq", "redis"),
     *("prometheus", "alertmanager", "grafana", "node-exporter", "postgres-exporter", "redis-exporter", "cadvisor"),
+    *("blackbox-exporter", "loki", "alloy"),
 }
 """Images that have a tag only. `make pin-images` pins them on a machine with Docker and the internet; then the list shrinks."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,15 @@ SCRAPED = {
     job["job_name"]: job
     for job in monitoring.read(monitoring.FOLDER / "prometheus" / "prometheus.yml")["scrape_configs"]
 }
+WITH_DOCKER = ("cadvisor", "alloy")
+"""They read the socket of Docker, which belongs to root."""
+
+LOG_LABELS = ["service", "role", "level"]
 DEPLOY = "${PAYFLOW_DEPLOY:-../../.deploy/compose}/"
 HOST_FOLDERS = {
     "node-exporter": {"/"},
     "cadvisor": {"/", "/sys", "/var/lib/docker", "/var/run/docker.sock"},
+    "alloy": {"/var/run/docker.sock"},
 }
 ELSEWHERE = {"rabbitmq"}
 """A service of compose.yaml."""
@@ -61,7 +68,7 @@ def test_every_exporter_is_scraped() -> None:
         for name, job in SCRAPED.items()
         if name not in FOUND_BY_NAME
         for config in job["static_configs"]
-        for target in config["targets"]
+        for target in _reached(job, config)
     }
 
     assert hosts - ELSEWHERE - {"localhost"} <= set(SERVICES)
@@ -86,7 +93,7 @@ def test_prometheus_reaches_what_it_scrapes() -> None:
         target.partition(":")[0]
         for config in SCRAPED.values()
         for each in config.get("static_configs", ())
-        for target in each["targets"]
+        for target in _reached(config, each)
     }
 
     unreachable = [
@@ -105,7 +112,7 @@ def test_a_container_is_confined(name: str) -> None:
     assert ["ALL"] == service["cap_drop"]
     assert ["no-new-privileges:true"] == service["security_opt"]
     assert {"cpus", "memory", "pids"} == set(service["deploy"]["resources"]["limits"])
-    assert name == "cadvisor" or not service["user"].startswith(("0", "root"))
+    assert name in WITH_DOCKER or not service["user"].startswith(("0", "root"))
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
@@ -130,3 +137,31 @@ def test_no_secret_is_in_the_environment(name: str) -> None:
     secret = [key for key in SERVICES[name].get("environment", {}) if "PASS" in key and not key.endswith("_FILE")]
 
     assert [] == secret
+
+
+def test_log_lines_have_three_labels() -> None:
+    """Service, role and level: an id as a label would make a stream of each value. Loki refuses more than a few labels."""
+    text = (monitoring.FOLDER / "loki" / "compose.alloy").read_text()
+    limits = monitoring.read(monitoring.FOLDER / "loki" / "loki.yml")["limits_config"]
+
+    assert [", ".join(f'"{label}"' for label in LOG_LABELS)] == re.findall(
+        r"stage\.label_keep \{\s+values = \[(.*)\]", text
+    )
+    assert limits["max_label_names_per_series"] <= 5
+
+
+def test_the_format_of_lnav_names_fields_of_our_lines() -> None:
+    """Without Loki: the fields that the format gives a meaning are those of every line."""
+    (made,) = [
+        found
+        for name, found in json.loads((monitoring.FOLDER / "lnav" / "payflow.json").read_text()).items()
+        if name != "$schema"
+    ]
+
+    assert ("timestamp", "level", "event") == (made["timestamp-field"], made["level-field"], made["body-field"])
+
+
+def _reached(job: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """What Prometheus connects to: the targets, or the exporter that probes them."""
+    replaced = [each["replacement"] for each in job.get("relabel_configs", ()) if each["target_label"] == "__address__"]
+    return replaced or list(config["targets"])
