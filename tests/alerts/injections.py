@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import aio_pika
+import aiohttp
 import asyncpg
 
 from services.contracts.messages import encode_envelope
@@ -31,6 +32,8 @@ DISK_MEGABYTES = 16
 BALLAST_MEGABYTES = 12
 CONNECTIONS_SHARE = 0.9
 FINALIZED_SECONDS_MAX = 30.0
+READERS = 40
+READ_SECONDS = 0.5
 HASH_BYTES = 32
 EXPIRES_IN = timedelta(hours=1)
 
@@ -98,10 +101,16 @@ def simulating(word: str, *, every: int) -> Injection:
 
 @asynccontextmanager
 async def table_locked(rig: Rig) -> AsyncIterator[None]:
-    """Lock the transfers, as a careless change of the schema does: every connection of a pool waits for it."""
+    """Lock the transfers, as a careless change of the schema does, while many users read: all connections of a pool wait."""
     async with logged_in(rig.system.stack, "transaction") as superuser, superuser.transaction():
         await superuser.execute("LOCK TABLE transfers IN ACCESS EXCLUSIVE MODE")
-        yield
+        reading = [asyncio.create_task(_read_transfers(rig)) for _ in range(READERS)]
+        try:
+            yield
+        finally:
+            for reader in reading:
+                reader.cancel()
+            await asyncio.wait(reading)
 
 
 @asynccontextmanager
@@ -232,6 +241,13 @@ def _disk(folder: Path) -> Iterator[Path]:
 def _spin() -> None:
     while True:
         pass
+
+
+async def _read_transfers(rig: Rig) -> None:
+    while True:
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            await rig.idle.get("/transfers")
+        await asyncio.sleep(READ_SECONDS)
 
 
 async def _publish(rig: Rig, body: bytes) -> None:
