@@ -31,7 +31,7 @@ class Transfer:
 
     `status` is PENDING, then COMPLETED or FAILED permanently. `idempotency_key` is set only on a transfer that this client
     sent or looked up by its key; `replayed` is whether an earlier request with that key had created it. `document` is the
-    gateway's JSON, with fields that this version does not know.
+    gateway's JSON, with fields that this version does not know. `expected_by` is when it is probably final; None: unknown.
     """
 
     id: str
@@ -50,6 +50,7 @@ class Transfer:
     failure: Failure | None
     idempotency_key: str | None = None
     replayed: bool = False
+    expected_by: datetime | None = None
     document: Mapping[str, Any] = field(repr=False, compare=False)
 
     @property
@@ -83,6 +84,7 @@ class Transfer:
             failure=Failure(failure["code"], failure.get("message")) if failure else None,
             idempotency_key=idempotency_key,
             replayed=replayed,
+            expected_by=read.moment_or_none(document.get("expected_by")),
             document=document,
         )
 

@@ -18,6 +18,7 @@ class Removed(NamedTuple):
     notifications: int
     inbox: int
     events: int
+    late: int
 
 
 async def find_cutoffs(pool: Pool, *, notification_days: int, event_days: int) -> Cutoffs:
@@ -44,4 +45,5 @@ async def remove_expired(pool: Pool, cutoffs: Cutoffs, *, limit: int) -> Removed
             expired = Finalized(cutoffs.notifications, UUID(int=0))
             await store.advance_position(connection, store.EXPIRED, expired)
         events_count = await store_retention.delete_events(connection, cutoffs.events, limit=limit)
-    return Removed(len(notification_ids), inbox_count, events_count)
+        late_count = await store_retention.delete_late(connection, cutoffs.notifications, limit=limit)
+    return Removed(len(notification_ids), inbox_count, events_count, late_count)

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from services.contracts.identifiers import new_id_text
+from services.contracts.identifiers import new_id, new_id_text
 from services.contracts.messages import TransferEvent, format_time
 from services.notification import templates
 from services.notification.templates import COMPLETED, FAILED, TRANSFER_FAILED, NotificationText
@@ -106,6 +106,30 @@ class NumberedLine(NamedTuple):
     payload: str
 
 
+class LateTransfer(NamedTuple):
+    """A transfer that has no outcome by the time at which it was expected."""
+
+    id: UUID
+    sender_id: UUID
+    amount: int
+    currency: str
+    description: str | None
+    expected_by: datetime
+    expires_at: datetime
+
+
+class NumberedLate(NamedTuple):
+    """The notification of a late transfer to record, with its number."""
+
+    id: UUID
+    user_id: UUID
+    seq: int
+    transfer_id: UUID
+    title: str
+    body: str
+    created_at: datetime
+
+
 class Numbered(NamedTuple):
     """Entries with their numbers, as they are written."""
 
@@ -182,6 +206,24 @@ def number_pending(added: Sequence[PendingTransfer], last_seqs: Mapping[UUID, in
         payload = _transfer(pending.transfer, "PENDING", completed_at=None, failed_at=None, failure=None)
         lines.append(NumberedLine(pending.sender_id, seq, PENDING, payload))
     return lines
+
+
+def number_late(added: Sequence[LateTransfer], last_seqs: Mapping[UUID, int]) -> list[NumberedLate]:
+    """A notification of each transfer for its sender, dated by when the outcome was expected."""
+    left = Counter(late.sender_id for late in added)
+    rows = []
+    for late in added:
+        left[late.sender_id] -= 1
+        seq = last_seqs[late.sender_id] - left[late.sender_id]
+        text = templates.late(late.amount, late.currency, late.description)
+        rows.append(NumberedLate(new_id(), late.sender_id, seq, late.id, text.title, text.body, late.expected_by))
+    return rows
+
+
+def late_line(row: NumberedLate) -> NumberedLine:
+    """The line of the feed for the notification of a late transfer."""
+    unread = Notification(row.id, templates.TRANSFER_LATE, row.transfer_id, row.title, row.body, row.created_at, None)
+    return NumberedLine(row.user_id, row.seq, NOTIFICATION, _json(notification(unread)))
 
 
 def notification(recorded: Notification) -> dict[str, Any]:

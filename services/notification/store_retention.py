@@ -48,6 +48,11 @@ async def delete_inbox(connection: Connection, cutoff: datetime, *, limit: int) 
     return _count(await connection.execute(statements.delete_inbox, floor, cutoff, limit))
 
 
+async def delete_late(connection: Connection, cutoff: datetime, *, limit: int) -> int:
+    """Remove the oldest notifications of late transfers from before the cutoff; how many."""
+    return _count(await connection.execute(statements.delete_late, cutoff, limit))
+
+
 async def delete_events(connection: Connection, cutoff: datetime, *, limit: int) -> int:
     """Remove the oldest lines without a notification from before the cutoff; how many."""
     return _count(await connection.execute(statements.delete_events, cutoff, limit))

@@ -16,6 +16,7 @@ FAILED = "transfer.failed"
 TRANSFER_COMPLETED = "transfer_completed"
 TRANSFER_RECEIVED = "transfer_received"
 TRANSFER_FAILED = "transfer_failed"
+TRANSFER_LATE = "transfer_late"
 
 REASONS = MappingProxyType(
     {
@@ -85,7 +86,7 @@ ACCOUNT_EMAILS = MappingProxyType(
 
 
 class EmailText(NamedTuple):
-    """The text of an e-mail, below the greeting."""
+    """A title and a body: of an e-mail, below the greeting, or of a notification."""
 
     title: str
     body: str
@@ -135,6 +136,15 @@ def account_email(kind: str, detail: str, created_at: str) -> EmailText | None:
     first, _, rest = detail.partition(" ")
     happened = what.format(when=_moment(created_at), first=first, rest=", ".join(rest.split()))
     return EmailText(title, f"{happened}\n\n{advice}")
+
+
+def late(amount: int, currency: str, description: str | None) -> EmailText:
+    """The title and body of the notification that a transfer takes longer than expected."""
+    body = (
+        f"Your transfer of {format_amount(amount, currency)}{_note(description)} is taking longer than usual. "
+        "Your money is safe: the transfer is recorded, and you will not be charged twice. We will notify you of the outcome."
+    )
+    return EmailText("Your transfer is taking longer", body)
 
 
 def reason(failure_code: str | None) -> str | None:

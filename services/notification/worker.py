@@ -17,7 +17,7 @@ from services.chassis.roles import Runtime
 from services.contracts.messages import TransferEvent, decode_event
 from services.contracts.refusals.notification import RecordingContended
 from services.contracts.topology import FINALIZED_QUEUE, TRANSFERS_FINALIZED
-from services.notification import catch_up, commands, pending, retention, store
+from services.notification import catch_up, commands, late, pending, retention, store
 from services.notification.settings import WORKER_POOL_SIZE_MAX, WorkerSettings
 from services.notification.wakeup import FeedWakeup
 
@@ -62,6 +62,7 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
         catching_up = catch_up.CatchUp(pool, transaction, wakeup, with_deliveries=with_deliveries)
         runtime.run_beside(stack, catching_up.run(runtime, every_seconds=settings.catch_up_seconds))
         runtime.run_beside(stack, pending.PendingPoller(pool, transaction, wakeup).run(runtime))
+        runtime.run_beside(stack, late.LatePoller(pool, transaction, wakeup).run(runtime))
         days = settings.notification_retention_days
         removing = retention.Retention(pool, days=days, event_days=settings.event_retention_days)
         runtime.run_beside(stack, removing.run(runtime))

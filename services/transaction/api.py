@@ -61,6 +61,7 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.get("/internal/audit", gateway(audit.reader(READ_POOL, audit.statements.list_audit))),
             web.get("/internal/finalized", notifier(list_finalized)),
             web.get("/internal/pending", notifier(list_pending)),
+            web.get("/internal/late", notifier(list_late)),
             web.post("/internal/events", notifier(list_events)),
         ]
     )
@@ -178,6 +179,14 @@ async def list_pending(request: web.Request) -> web.Response:
     query = validate(schemas.PENDING, dict(request.query))
     found = await commands.list_pending(request.app[POOL], query.expires_after, query.limit)
     return web.json_response(schemas.pending(found))
+
+
+async def list_late(request: web.Request) -> web.Response:
+    """PENDING transfers that are later than expected, for the notification of their senders."""
+    query = validate(schemas.LATE, dict(request.query))
+    return web.json_response(
+        schemas.late(await commands.list_late(request.app[POOL], query.expected_after, query.limit))
+    )
 
 
 async def list_events(request: web.Request) -> web.Response:

@@ -67,21 +67,28 @@ async def serve_api(settings: ApiSettings, runtime: Runtime) -> None:
         app[api.WAITING] = Waiting(pool)
         app[api.BACKLOG] = backlog
         app[api.SIMULATES] = settings.demo
-        dead_letter_api = DeadLetterApi(
-            pool,
-            REQUESTED_QUEUE,
-            read_pool=read_pool,
-            broker_url=settings.rabbitmq_url.get_secret_value(),
-            instance=runtime.instance,
-            preview=replay.previewer(read_pool),
-        )
         app[api.INTAKE] = Intake(
-            pool, wallet=wallet, auth=auth, reversal_after=timedelta(seconds=settings.reversal_after_seconds)
+            pool,
+            wallet=wallet,
+            auth=auth,
+            reversal_after=timedelta(seconds=settings.reversal_after_seconds),
+            expect_seconds=lambda: backlog.expected_seconds,
         )
         verifier = TokenVerifier(settings.identity_keys.public_keys, audience="transaction")
         api.add_routes(app, verifier)
-        dead_letter_api.add_routes(app, verifier)
+        _dead_letter_api(settings, runtime, pool=pool, read_pool=read_pool).add_routes(app, verifier)
         await server.serve(app, runtime, host=settings.host, port=settings.transaction_port)
+
+
+def _dead_letter_api(settings: ApiSettings, runtime: Runtime, *, pool: Pool, read_pool: Pool) -> DeadLetterApi:
+    return DeadLetterApi(
+        pool,
+        REQUESTED_QUEUE,
+        read_pool=read_pool,
+        broker_url=settings.rabbitmq_url.get_secret_value(),
+        instance=runtime.instance,
+        preview=replay.previewer(read_pool),
+    )
 
 
 async def serve_relay(settings: RelaySettings, runtime: Runtime) -> None:

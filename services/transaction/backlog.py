@@ -1,4 +1,4 @@
-"""Load shedding: refuse new requests while the work ahead takes too long, and say when to retry."""
+"""The work ahead: how long a new transfer probably takes; while it takes too long, new requests are refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from services.chassis.database import LockTimeout, Pool
 from services.contracts.refusal import Unavailable
 from services.contracts.refusals.transaction import Busy
-from services.transaction import commands_heartbeats
+from services.transaction import commands_heartbeats, expectation
 from services.transaction.steps import MONITOR, SILENT_SECONDS
 
 POLL_SECONDS = 1.0
@@ -27,16 +27,18 @@ class Backlog:
         self._seconds_max = seconds_max
         self.refusal: Busy | None = None
         """The refusal for new requests; None: they are accepted."""
+        self.expected_seconds: float | None = None
+        """How long a new transfer takes, probably; None: unknown."""
 
     async def run(self) -> None:
         """Poll the backlog. While the database is unavailable, accept everything."""
         while True:
             try:
-                self.refusal = evaluate(
-                    await commands_heartbeats.list_heartbeats(self._pool), seconds_max=self._seconds_max
-                )
+                heartbeats = await commands_heartbeats.list_heartbeats(self._pool)
+                self.refusal = evaluate(heartbeats, seconds_max=self._seconds_max)
+                self.expected_seconds = expectation.expect_seconds(heartbeats)
             except (Unavailable, LockTimeout):
-                self.refusal = None
+                self.refusal = self.expected_seconds = None
             await asyncio.sleep(POLL_SECONDS)
 
 

@@ -206,6 +206,12 @@ async def list_pending(pool: Pool, expires_after: datetime, limit: int) -> list[
         return await store.list_pending(connection, expires_after, age_seconds=PENDING_AGE_SECONDS, limit=limit)
 
 
+async def list_late(pool: Pool, expected_after: datetime, limit: int) -> list[Record]:
+    """List PENDING transfers that were expected to be final at or after a time, and before now, in that order."""
+    async with database.connection(pool) as connection:
+        return await store.list_late(connection, expected_after, limit)
+
+
 async def list_events(pool: Pool, transfer_ids: Sequence[UUID]) -> list[TransferEvent]:
     """The events of those transfers that have their outcome, under new event ids."""
     async with database.connection(pool) as connection:

@@ -7,7 +7,7 @@ again: a concurrent duplicate may have been accepted meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -30,6 +30,7 @@ from services.transaction import commands, metrics, simulation
 from services.transaction.auth_client import AuthClient
 from services.transaction.commands import Accepted, Lost
 from services.transaction.directory import ById, ByOwner, Directory, ExternalAccount, WalletKey
+from services.transaction.expectation import expected_by
 from services.transaction.funds_check import FundsCheck
 from services.transaction.simulation import Simulation
 from services.transaction.store import Draft, Keys, WalletFacts
@@ -76,13 +77,18 @@ class Intake:
         wallet: WalletClient,
         auth: AuthClient,
         reversal_after: timedelta,
+        expect_seconds: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """`reversal_after`: how long after acceptance a transfer without an outcome expires; the reversal then voids it."""
+        """`reversal_after`: how long after acceptance a transfer without an outcome expires; the reversal then voids it.
+
+        `expect_seconds`: how long a new transfer probably takes; None if unknown.
+        """
         self._pool = pool
         self._auth = auth
         self._directory = Directory(pool, wallet)
         self._funds = FundsCheck(pool, wallet)
         self._reversal_after = reversal_after
+        self._expect_seconds = expect_seconds
 
     async def accept(self, requests: Sequence[Request], *, refuse_new: Refusal | None = None) -> list[Result]:
         """Accept a batch; the result of each request, in order. New keys get `refuse_new` while there is too much work ahead.
@@ -195,11 +201,11 @@ class Intake:
         destination: WalletFacts | Refusal | None,
         now: datetime,
     ) -> Draft | Refusal:
-        refusal = _refusal(request, source, destination)
-        if refusal is not None:
+        if (refusal := _refusal(request, source, destination)) is not None:
             return refusal
         assert isinstance(source, WalletFacts), "an unknown source was refused above"
         assert isinstance(destination, WalletFacts), "an unknown destination was refused above"
+        expires_at = now + request.simulation.lifetime(self._reversal_after)
         transfer = Transfer(
             id=new_id(),
             user_id=request.user_id,
@@ -214,10 +220,11 @@ class Intake:
             metadata=request.metadata,
             request_hash=request_hash(source.id, destination.id, request.amount, request.currency),
             created_at=now,
-            expires_at=now + request.simulation.lifetime(self._reversal_after),
+            expires_at=expires_at,
             completed_at=None,
             failed_at=None,
             failure_code=None,
+            expected_by=expected_by(now, expires_at, self._expect_seconds()),
         )
         return Draft(
             transfer,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from prometheus_client import Counter, Histogram
 
 from services.chassis.database import Record
+from services.transaction.expectation import Completions
 
 ACCEPTED = Counter("payflow_transfers_accepted_total", "Transfers recorded as PENDING.", ["kind"])
 FINALIZED = Counter("payflow_transfers_total", "Transfers that reached an outcome.", ["kind", "outcome"])
@@ -30,6 +31,14 @@ PICKUP_WAIT = Histogram(
     "payflow_transfer_pickup_seconds", "Seconds from the publish of a message to a worker.", buckets=HOP_BUCKETS
 )
 INTAKE = Counter("payflow_intake_total", "Requests to create a transfer, by result.", ["result"])
+EXPECTED_ERROR = Histogram(
+    "payflow_expected_completion_error_seconds",
+    "Seconds from the expected completion of a transfer (expected_by) to its outcome; above 0 it came later than expected.",
+    buckets=(-60, -30, -10, -5, -2, -1.9, -1.5, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 30, 60),
+)
+COMPLETIONS = Completions()
+"""Of this process."""
+
 CONFLICTED = Counter(
     "payflow_transfer_conflicts_total", "Transfers that the wallet knows with another request. Must stay 0."
 )
@@ -51,10 +60,14 @@ def count_finalized(rows: Sequence[Record]) -> None:
     """Count transfers that have their outcome, and measure how long it took."""
     for (kind, code), count in collections.Counter((row["kind"], row["failure_code"]) for row in rows).items():
         FINALIZED.labels(kind, code or "completed").inc(count)
-    now = time.time()
+    now, monotonic = time.time(), time.monotonic()
     moved: collections.Counter[tuple[str, str]] = collections.Counter()
     for row in rows:
-        DURATION.observe(max(0.0, now - row["created_at"].timestamp()))
+        seconds = max(0.0, now - row["created_at"].timestamp())
+        DURATION.observe(seconds)
+        COMPLETIONS.add(seconds, now=monotonic)
+        if row["expected_by"] is not None:
+            EXPECTED_ERROR.observe(now - row["expected_by"].timestamp())
         if row["failure_code"] is None:
             moved[row["kind"], row["currency"]] += row["amount"]
     for (kind, currency), amount in moved.items():

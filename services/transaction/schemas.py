@@ -153,6 +153,13 @@ class PendingQuery(_Model):
     limit: Annotated[int, Field(ge=1, le=FINALIZED_MAX)] = FINALIZED_MAX
 
 
+class LateQuery(_Model):
+    """The earliest expected completion, and a page size."""
+
+    expected_after: AwareDatetime
+    limit: Annotated[int, Field(ge=1, le=FINALIZED_MAX)] = FINALIZED_MAX
+
+
 class EventsRequest(_Model):
     """The transfers whose events are requested."""
 
@@ -206,6 +213,7 @@ STEPS = TypeAdapter(StepsQuery)
 LIST = TypeAdapter(ListQuery)
 FINALIZED = TypeAdapter(FinalizedQuery)
 PENDING = TypeAdapter(PendingQuery)
+LATE = TypeAdapter(LateQuery)
 EVENTS = TypeAdapter(EventsRequest)
 
 
@@ -252,6 +260,8 @@ def transfer(found: Transfer) -> dict[str, Any]:
         "description": found.description,
         "metadata": found.metadata,
         "created_at": format_time(found.created_at),
+        "expected_by": format_time(found.expected_by) if found.expected_by else None,
+        "processing": None if found.terminal else "normal" if found.expected_by else "delayed",
         "final_by": format_time(found.final_by),
         "completed_at": format_time(found.completed_at) if found.completed_at else None,
         "failed_at": format_time(found.failed_at) if found.failed_at else None,
@@ -296,6 +306,25 @@ def pending(rows: list[Record]) -> dict[str, Any]:
                 "to_wallet_id": str(row["to_wallet_id"]),
                 "sender_id": str(row["user_id"]),
                 "description": row["description"],
+                "expires_at": format_time(row["expires_at"]),
+            }
+            for row in rows
+        ]
+    }
+
+
+def late(rows: list[Record]) -> dict[str, Any]:
+    """PENDING transfers that are later than expected, with what their senders are notified of."""
+    return {
+        "items": [
+            {
+                "id": str(row["id"]),
+                "kind": row["kind"],
+                "amount": row["amount"],
+                "currency": row["currency"],
+                "sender_id": str(row["user_id"]),
+                "description": row["description"],
+                "expected_by": format_time(row["expected_by"]),
                 "expires_at": format_time(row["expires_at"]),
             }
             for row in rows

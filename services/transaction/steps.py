@@ -107,14 +107,15 @@ def _waiting_for(
         return "reversal"
     if row["in_outbox"] and row["published_at"] is None and not attempts:
         # The others stand by. A relay of the release before does not report `leads`.
-        relays = [relay for relay in _alive(heartbeats, "relay") if relay.get("leads", True)]
+        relays = [relay for relay in list_alive(heartbeats, "relay") if relay.get("leads", True)]
         return "broker" if relays and all(relay["failing"] for relay in relays) else "relay"
-    workers = _alive(heartbeats, "worker")
+    workers = list_alive(heartbeats, "worker")
     # A worker that waits for the wallet service takes no new commands from the queue.
     return "wallet" if workers and (attempts or all(worker["wallet_unavailable"] for worker in workers)) else "worker"
 
 
-def _alive(heartbeats: Mapping[str, Mapping[str, Any]], role: str) -> list[Mapping[str, Any]]:
+def list_alive(heartbeats: Mapping[str, Mapping[str, Any]], role: str) -> list[Mapping[str, Any]]:
+    """The states of the processes of a role that have reported recently."""
     return [
         state for state in heartbeats.values() if state.get("role") == role and state["age_seconds"] < SILENT_SECONDS
     ]

@@ -161,6 +161,7 @@ async def accept_transfers(
         [number // BUNDLE_MAX for number in range(len(pairs))],
         [draft.simulation.delay_seconds for draft, _ in pairs],
         notify,
+        [draft.transfer.expected_by for draft, _ in pairs],
     )
     assert row is not None, "an aggregate always has a row"
     return set(row["ids"] or ())
@@ -211,6 +212,11 @@ async def list_pending(
 ) -> list[Record]:
     """PENDING transfers of at least this age that expire at or after a time, by expiry."""
     return list(await connection.fetch(statements.list_pending, expires_after, age_seconds, limit))
+
+
+async def list_late(connection: Connection, expected_after: datetime, limit: int) -> list[Record]:
+    """PENDING transfers that were expected to be final at or after a time, and before now, in that order."""
+    return list(await connection.fetch(statements.list_late, expected_after, limit))
 
 
 async def list_outcomes(connection: Connection, transfer_ids: Sequence[UUID]) -> list[Record]:

@@ -48,6 +48,8 @@ class Transfer(NamedTuple):
     completed_at: datetime | None
     failed_at: datetime | None
     failure_code: str | None
+    expected_by: datetime | None = None
+    """When it is probably final, as expected at acceptance; None: nothing could be expected."""
 
     @property
     def final_by(self) -> datetime:

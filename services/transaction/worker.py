@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -89,7 +90,12 @@ class Worker:
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def _state(self) -> dict[str, object]:
-        return {"role": "worker", "finalized": self.finalized, "wallet_unavailable": self.wallet_unavailable}
+        return {
+            "role": "worker",
+            "finalized": self.finalized,
+            "wallet_unavailable": self.wallet_unavailable,
+            "recent_seconds": metrics.COMPLETIONS.recent_seconds(now=time.monotonic()),
+        }
 
     async def _record_attempts(self, window: Sequence[Delivery[TransferCommand]], picked_up_at: datetime) -> None:
         attempts = zip(window, self._attempts(window, picked_up_at), strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -92,9 +92,13 @@ class MoneyPath:
         self.stack.push_async_callback(upstream.close)
         return WalletClient(upstream)
 
-    def intake(self) -> Intake:
+    def intake(self, expect_seconds: Callable[[], float | None] = lambda: None) -> Intake:
         return Intake(
-            self.pool, wallet=self.wallet("transaction"), auth=self.people, reversal_after=self.reversal_after
+            self.pool,
+            wallet=self.wallet("transaction"),
+            auth=self.people,
+            reversal_after=self.reversal_after,
+            expect_seconds=expect_seconds,
         )
 
     def start_relay(self) -> None:

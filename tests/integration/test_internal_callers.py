@@ -56,6 +56,7 @@ BEYOND_THE_GATEWAY = {
     ("wallet", "POST", "/internal/availability"): {"transaction"},
     ("transaction", "GET", "/internal/finalized"): {"notification-worker"},
     ("transaction", "GET", "/internal/pending"): {"notification-worker"},
+    ("transaction", "GET", "/internal/late"): {"notification-worker"},
     ("transaction", "POST", "/internal/events"): {"notification-worker"},
 }
 """Routes with callers other than the gateway. All others are for the gateway only."""

@@ -16,6 +16,7 @@ from tests.mutation.guards import (
     deploying,
     doctor,
     edge,
+    expectations,
     folders,
     gateway,
     history,
@@ -69,6 +70,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *smoke.MUTANTS,
     *canary.MUTANTS,
     *support.MUTANTS,
+    *expectations.MUTANTS,
     *doctor.MUTANTS,
     *alerting.MUTANTS,
 )

@@ -15,7 +15,7 @@ class Notification(Response):
     """A notification for a user."""
 
     id: UUID
-    kind: Literal["transfer_completed", "transfer_received", "transfer_failed"]
+    kind: Literal["transfer_completed", "transfer_received", "transfer_failed", "transfer_late"]
     transfer_id: UUID
     title: str
     body: str

@@ -93,6 +93,12 @@ class Transfer(Response):
     description: str | None
     metadata: dict[str, Any] | None
     created_at: AwareDatetime
+    expected_by: AwareDatetime | None = Field(
+        description="When it is probably final, as expected at acceptance. Null while nothing can be expected."
+    )
+    processing: Literal["normal", "delayed"] | None = Field(
+        description="While PENDING: `delayed` if background jobs did not respond at acceptance. The transfer is safely recorded."
+    )
     final_by: AwareDatetime
     completed_at: AwareDatetime | None
     failed_at: AwareDatetime | None

@@ -68,11 +68,19 @@ SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]);
 -- first page. By number; then those without one, which earlier releases recorded, by time.
 WITH below AS (
     SELECT coalesce(max(seq), CASE WHEN $3::uuid IS NULL THEN 9223372036854775807 END) AS seq
-    FROM notifications WHERE id = $3 AND user_id = $1
+    FROM (
+        SELECT seq FROM notifications WHERE id = $3 AND user_id = $1
+        UNION ALL
+        SELECT seq FROM late_notifications WHERE id = $3 AND user_id = $1
+    ) AS last
 ), page AS (
-    (SELECT * FROM notifications WHERE user_id = $1 AND seq < (SELECT seq FROM below) ORDER BY seq DESC LIMIT $4)
+    (SELECT seq, id, kind, transfer_id, title, body, created_at, read_at FROM notifications
+     WHERE user_id = $1 AND seq < (SELECT seq FROM below) ORDER BY seq DESC LIMIT $4)
     UNION ALL
-    (SELECT * FROM notifications
+    (SELECT seq, id, 'transfer_late', transfer_id, title, body, created_at, read_at FROM late_notifications
+     WHERE user_id = $1 AND seq < (SELECT seq FROM below) ORDER BY seq DESC LIMIT $4)
+    UNION ALL
+    (SELECT seq, id, kind, transfer_id, title, body, created_at, read_at FROM notifications
      WHERE user_id = $1 AND seq IS NULL
        AND (created_at, id) < (SELECT CASE WHEN seq IS NULL THEN $2 ELSE 'infinity'::timestamptz END, $3 FROM below)
      ORDER BY created_at DESC, id DESC LIMIT $4)
@@ -82,9 +90,16 @@ ORDER BY seq DESC NULLS LAST, created_at DESC, id DESC LIMIT $4;
 
 -- name: mark_read
 -- The first reading counts. Another user's notification is not found.
-UPDATE notifications SET read_at = coalesce(read_at, now())
-WHERE id = $1 AND user_id = $2
-RETURNING id, kind, transfer_id, title, body, created_at, read_at;
+WITH late AS (
+    UPDATE late_notifications SET read_at = coalesce(read_at, now())
+    WHERE id = $1 AND user_id = $2
+    RETURNING id, 'transfer_late' AS kind, transfer_id, title, body, created_at, read_at
+), outcome AS (
+    UPDATE notifications SET read_at = coalesce(read_at, now())
+    WHERE id = $1 AND user_id = $2
+    RETURNING id, kind, transfer_id, title, body, created_at, read_at
+)
+SELECT * FROM outcome UNION ALL SELECT * FROM late;
 
 -- name: list_notifications_of_transfer
 SELECT created_at AS at, user_id, kind FROM notifications WHERE transfer_id = $1 ORDER BY created_at, id;

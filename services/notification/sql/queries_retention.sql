@@ -24,6 +24,12 @@ WITH expired AS MATERIALIZED (
 )
 DELETE FROM inbox USING expired WHERE inbox.transfer_id = expired.transfer_id AND inbox.type = expired.type;
 
+-- name: delete_late
+WITH expired AS MATERIALIZED (
+    SELECT transfer_id FROM late_notifications WHERE created_at < $1 ORDER BY created_at LIMIT $2
+)
+DELETE FROM late_notifications USING expired WHERE late_notifications.transfer_id = expired.transfer_id;
+
 -- name: delete_events
 WITH expired AS MATERIALIZED (
     SELECT user_id, seq FROM events WHERE created_at < $1 ORDER BY created_at LIMIT $2

@@ -93,6 +93,17 @@ CREATE TABLE public.inbox (
     type text NOT NULL,
     received_at timestamp with time zone DEFAULT now() NOT NULL
 );
+CREATE TABLE public.late_notifications (
+    id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    transfer_id uuid NOT NULL,
+    title text NOT NULL,
+    body text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    read_at timestamp with time zone,
+    CONSTRAINT late_notifications_seq_check CHECK ((seq > 0))
+);
 CREATE TABLE public.notifications (
     id uuid NOT NULL,
     user_id uuid NOT NULL,
@@ -132,6 +143,10 @@ ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (user_id, seq);
 ALTER TABLE ONLY public.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (transfer_id, type);
+ALTER TABLE ONLY public.late_notifications
+    ADD CONSTRAINT late_notifications_id_key UNIQUE (id);
+ALTER TABLE ONLY public.late_notifications
+    ADD CONSTRAINT late_notifications_pkey PRIMARY KEY (transfer_id);
 ALTER TABLE ONLY public.notifications
     ADD CONSTRAINT notifications_once UNIQUE (transfer_id, user_id, kind);
 ALTER TABLE ONLY public.notifications
@@ -149,6 +164,8 @@ CREATE INDEX dead_letters_of_subject ON public.dead_letters USING gin (subject_i
 CREATE UNIQUE INDEX dead_letters_waiting_once ON public.dead_letters USING btree (queue, content_hash) WHERE (state = 'waiting'::text);
 CREATE INDEX deliveries_due ON public.deliveries USING btree (claimed_until) WHERE (state = 'waiting'::text);
 CREATE INDEX events_by_time ON public.events USING btree (created_at);
+CREATE INDEX late_notifications_by_time ON public.late_notifications USING btree (created_at);
+CREATE INDEX late_notifications_of_user ON public.late_notifications USING btree (user_id, seq);
 CREATE INDEX notifications_by_seq ON public.notifications USING btree (user_id, seq);
 CREATE INDEX notifications_unnumbered ON public.notifications USING btree (user_id, created_at, id) WHERE (seq IS NULL);
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
@@ -157,6 +174,7 @@ CREATE TRIGGER deliveries_kept BEFORE DELETE ON public.deliveries FOR EACH ROW W
 CREATE TRIGGER events_kept BEFORE DELETE ON public.events FOR EACH ROW WHEN ((old.created_at > (now() - '7 days'::interval))) EXECUTE FUNCTION public.refuse_early_loss();
 CREATE TRIGGER inbox_kept BEFORE DELETE ON public.inbox FOR EACH ROW WHEN ((old.received_at > (now() - '7 days'::interval))) EXECUTE FUNCTION public.refuse_early_loss();
 CREATE TRIGGER inbox_skips_recorded_transfers BEFORE INSERT ON public.inbox FOR EACH ROW EXECUTE FUNCTION public.skip_recorded_transfer();
+CREATE TRIGGER late_notifications_kept BEFORE DELETE ON public.late_notifications FOR EACH ROW WHEN ((old.created_at > (now() - '7 days'::interval))) EXECUTE FUNCTION public.refuse_early_loss();
 CREATE TRIGGER notifications_kept BEFORE DELETE ON public.notifications FOR EACH ROW WHEN ((old.created_at > (now() - '7 days'::interval))) EXECUTE FUNCTION public.refuse_early_loss();
 ALTER TABLE ONLY public.deliveries
     ADD CONSTRAINT deliveries_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES public.notifications(id);
@@ -182,6 +200,8 @@ GRANT SELECT,INSERT ON TABLE public.event_counters TO payflow_notification;
 GRANT UPDATE(last_seq) ON TABLE public.event_counters TO payflow_notification;
 GRANT SELECT,INSERT,DELETE ON TABLE public.events TO payflow_notification;
 GRANT SELECT,INSERT,DELETE ON TABLE public.inbox TO payflow_notification;
+GRANT SELECT,INSERT,DELETE ON TABLE public.late_notifications TO payflow_notification;
+GRANT UPDATE(read_at) ON TABLE public.late_notifications TO payflow_notification;
 GRANT SELECT,INSERT,DELETE ON TABLE public.notifications TO payflow_notification;
 GRANT UPDATE(read_at) ON TABLE public.notifications TO payflow_notification;
 GRANT SELECT,INSERT ON TABLE public.positions TO payflow_notification;

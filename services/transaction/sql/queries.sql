@@ -19,13 +19,13 @@ WITH new AS (
     RETURNING resource_id
 ), accepted AS (
     INSERT INTO transfers (id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
-                           request_hash, request_id, traceparent, created_at, expires_at)
+                           request_hash, request_id, traceparent, created_at, expires_at, expected_by)
     SELECT id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata::jsonb,
-           request_hash, request_id, traceparent, created_at, expires_at
+           request_hash, request_id, traceparent, created_at, expires_at, expected_by
     FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[], $6::text[], $7::uuid[], $8::uuid[], $9::text[],
-                $10::text[], $11::bytea[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[])
+                $10::text[], $11::bytea[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[], $24::timestamptz[])
          AS given(id, user_id, recipient_id, kind, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
-                  request_hash, request_id, traceparent, created_at, expires_at)
+                  request_hash, request_id, traceparent, created_at, expires_at, expected_by)
     WHERE id IN (SELECT resource_id FROM new)
 ), queued AS (
     INSERT INTO outbox (id, topic, body, subject_ids, claimed_until)
@@ -57,7 +57,7 @@ UPDATE transfers SET
 FROM result JOIN locked USING (id)
 WHERE transfers.id = result.id AND transfers.status = 'PENDING'
 RETURNING transfers.id, kind, status, amount, currency, from_wallet_id, to_wallet_id, user_id, recipient_id, description,
-          failure_code, result.at, request_id, traceparent, created_at;
+          failure_code, result.at, request_id, traceparent, created_at, expected_by;
 
 -- name: find_finalized_horizon
 -- No transfer can appear below it any more: a later one is finalized by a transaction that has not begun. To be read before the
@@ -75,6 +75,13 @@ ORDER BY finalized_at, id LIMIT $4;
 SELECT id, kind, amount, currency, from_wallet_id, to_wallet_id, user_id, description, expires_at FROM transfers
 WHERE status = 'PENDING' AND expires_at >= $1 AND created_at < clock_timestamp() - make_interval(secs => $2)
 ORDER BY expires_at LIMIT $3;
+
+-- name: list_late
+-- A transfer expires at or after the time at which it is expected: the index bounds the rows that are read.
+SELECT id, kind, amount, currency, user_id, description, expected_by, expires_at FROM transfers
+WHERE status = 'PENDING' AND conflicted_at IS NULL AND expires_at >= $1
+  AND expected_by >= $1 AND expected_by < clock_timestamp()
+ORDER BY expected_by LIMIT $2;
 
 -- name: list_outcomes
 -- The rows that finalize_transfers returned.
@@ -103,7 +110,7 @@ ORDER BY expires_at LIMIT $1;
 
 -- name: find_transfers
 SELECT id, user_id, recipient_id, kind, status, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
-       request_hash, created_at, expires_at, completed_at, failed_at, failure_code
+       request_hash, created_at, expires_at, completed_at, failed_at, failure_code, expected_by
 FROM transfers WHERE id = ANY($1::uuid[]);
 
 -- name: list_terminal
@@ -151,7 +158,7 @@ WITH RECURSIVE sent (from_wallet_id, status, kind) AS (
     ORDER BY created_at DESC, id DESC LIMIT $7
 )
 SELECT id, user_id, recipient_id, kind, status, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
-       request_hash, created_at, expires_at, completed_at, failed_at, failure_code
+       request_hash, created_at, expires_at, completed_at, failed_at, failure_code, expected_by
 FROM transfers JOIN page USING (id, created_at) ORDER BY created_at DESC, id DESC;
 
 -- name: list_transfers_of_wallet
@@ -234,7 +241,7 @@ WITH RECURSIVE sources (wallet_id) AS (
     ORDER BY created_at DESC, id DESC LIMIT $7
 )
 SELECT id, user_id, recipient_id, kind, status, amount, currency, from_wallet_id, to_wallet_id, description, metadata,
-       request_hash, created_at, expires_at, completed_at, failed_at, failure_code
+       request_hash, created_at, expires_at, completed_at, failed_at, failure_code, expected_by
 FROM transfers JOIN page USING (id, created_at) ORDER BY created_at DESC, id DESC;
 
 -- name: find_by_key

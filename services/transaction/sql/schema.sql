@@ -117,6 +117,7 @@ CREATE TABLE public.transfers (
     attempts jsonb DEFAULT '[]'::jsonb NOT NULL,
     conflicted_at timestamp with time zone,
     finalized_at timestamp with time zone,
+    expected_by timestamp with time zone,
     CONSTRAINT transfers_amount_check CHECK ((amount > 0)),
     CONSTRAINT transfers_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT transfers_description_check CHECK ((length(description) <= 140)),

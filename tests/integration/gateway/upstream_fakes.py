@@ -391,6 +391,8 @@ def pending(transfer_id: str, item: Mapping[str, Any]) -> dict[str, Any]:
         "description": item["description"],
         "metadata": item["metadata"],
         "created_at": NOW,
+        "expected_by": None,
+        "processing": "delayed",
         "final_by": LATER,
         "completed_at": None,
         "failed_at": None,

@@ -221,6 +221,15 @@ async def test_missing_lines_are_not_passed_over(pool: Pool, notification_databa
     await owner.close()
 
 
+async def test_test_money_causes_no_email(pool: Pool) -> None:
+    """The canary's transfers are notified of in the feed alone; no other currency is left out."""
+    before = await pool.fetchval("SELECT count(*) FROM deliveries")
+    await record(pool, completed(currency="XTS"), with_deliveries=True)
+    assert before == await pool.fetchval("SELECT count(*) FROM deliveries")
+    await record(pool, completed(currency="XTS"), completed(currency="EUR"), with_deliveries=True)
+    assert before + 2 == await pool.fetchval("SELECT count(*) FROM deliveries")
+
+
 async def test_notifications_and_copies_are_counted(pool: Pool) -> None:
     """Each notification once under its kind, each copy once; a new event is not a copy."""
     kinds_ = ("transfer_completed", "transfer_received", "transfer_failed")

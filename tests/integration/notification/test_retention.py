@@ -177,9 +177,9 @@ async def test_waiting_email_keeps_its_notification(pool: Pool, owner: asyncpg.C
     await record(pool, failed(sender_id=ALICE, occurred_at=now - 500 * DAY))
     await owner.execute("UPDATE notifications SET created_at = $1", now - 500 * DAY)
     cutoffs = Cutoffs(now + DAY, now)
-    assert Removed(0, 0, 0) == await commands_retention.remove_expired(pool, cutoffs, limit=LIMIT)
+    assert Removed(0, 0, 0, 0) == await commands_retention.remove_expired(pool, cutoffs, limit=LIMIT)
     await owner.execute("UPDATE deliveries SET state = 'failed'")
-    assert Removed(1, 0, 0) == await commands_retention.remove_expired(pool, cutoffs, limit=LIMIT)
+    assert Removed(1, 0, 0, 0) == await commands_retention.remove_expired(pool, cutoffs, limit=LIMIT)
     assert set((await sizes(pool)).values()) == {0}
 
 

@@ -257,6 +257,8 @@ class FakeGateway:
             "description": body.get("reference", body.get("description")),
             "metadata": body.get("metadata"),
             "created_at": time_now(),
+            "expected_by": time_now(),
+            "processing": "normal",
             "final_by": time_now(),
             "completed_at": None,
             "failed_at": None,

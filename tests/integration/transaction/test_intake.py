@@ -346,3 +346,22 @@ async def test_wait_for_the_wakeup_is_not_a_duplicate(path: MoneyPath, transacti
     [result] = await accepting
 
     assert "accepted" == code(result)
+
+
+async def test_a_replay_has_the_expectation_of_the_accepting_commit(path: MoneyPath) -> None:
+    """Whatever is expected later: the stored time is returned to every copy of the request."""
+    [(alice, _), (_, bob_wallet)] = await path.users([300, 0])
+    seconds = iter([3.0, None])
+    intake = path.intake(expect_seconds=lambda: next(seconds))
+    paid = request(alice, bob_wallet, 100, key="expected")
+
+    [first] = await accept(intake, paid)
+    [again] = await accept(path.intake(), paid)
+    [unknown] = await accept(intake, request(alice, bob_wallet, 100, key="unknown"))
+
+    assert isinstance(first, Accepted)
+    assert isinstance(again, Accepted)
+    assert isinstance(unknown, Accepted)
+    assert first.transfer.created_at + timedelta(seconds=3) == first.transfer.expected_by == again.transfer.expected_by
+    assert unknown.transfer.expected_by is None
+    assert ("normal", "delayed") == tuple(schemas.transfer(one.transfer)["processing"] for one in (again, unknown))

@@ -7,6 +7,7 @@ from tests.mutation.mutant import Change, Mutant
 CIRCLE = "services/canary/circle.py"
 COMMANDS = "services/notification/commands.py"
 TESTS = "tests/e2e/test_canary.py"
+RECORDING = "tests/integration/notification/test_recording.py"
 WORKS = f"{TESTS}::test_the_money_circles"
 
 MUTANTS = (
@@ -34,7 +35,7 @@ MUTANTS = (
         name="canary-sends-emails",
         guard="no e-mail is queued about test money",
         changes=[Change(COMMANDS, "                if notification.currency != TEST_CURRENCY\n", "")],
-        works=WORKS,
-        caught_by=[f"{TESTS}::test_reports_show_it_apart_from_money"],
+        works=f"{RECORDING}::test_both_users",
+        caught_by=[f"{RECORDING}::test_test_money_causes_no_email"],
     ),
 )
