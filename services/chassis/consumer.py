@@ -22,7 +22,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aiormq.exceptions import ConnectionInternalError
 from prometheus_client import Gauge
 
-from services.chassis import backoff, broker, crash_points, halving, metrics
+from services.chassis import backoff, broker, crash_points, halving, metrics, telemetry
 from services.chassis.broker import ATTEMPTS, REASON, OutgoingMessage, Publisher
 from services.chassis.leaderless import LeaderlessQueues
 from services.chassis.roles import Runtime
@@ -258,7 +258,7 @@ class Consumer(WindowConsumer, Generic[Item]):
         self._queue = queue
         self._route = route
         self._decode = decode
-        self._handle = handle
+        self._handle = telemetry.traced(queue.name, handle)
         self._attempts_max = attempts_max
         self._publisher = Publisher(url, runtime.instance)
         self._unacked = metrics.QUEUE_MESSAGES.labels(queue.name, "unacked")

@@ -8,6 +8,7 @@ the lease when it expires and publishes the rows again: at least once. Consumers
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -19,7 +20,7 @@ from uuid import UUID
 
 import structlog
 
-from services.chassis import backoff, crash_points, database, metrics
+from services.chassis import backoff, crash_points, database, metrics, telemetry
 from services.chassis.broker import OutgoingMessage, Publisher
 from services.chassis.database import Connection, DatabaseUnavailable, LockTimeout, Pool, Record
 from services.chassis.roles import Runtime
@@ -161,10 +162,12 @@ class Relay:
         done: list[_Bundle] = []
         while rows := await self._mark_and_claim(done):
             bundles = list(_bundles(rows))
-            now = datetime.now(UTC)
+            now, started_ns = datetime.now(UTC), time.time_ns()
             results = await self._publisher.publish([bundle.message(now) for bundle in bundles])
             done = [bundle for bundle, error in zip(bundles, results, strict=True) if error is None]
             left = [bundle for bundle, error in zip(bundles, results, strict=True) if error is not None]
+            if telemetry.recorder is not None:
+                _record_spans(done, started_ns)
             published += sum(bundle.items for bundle in done)
             failed += sum(bundle.items for bundle in left)
             self._report(done, left, [error.reason for error in results if error is not None])
@@ -289,6 +292,18 @@ class Relay:
             except (DatabaseUnavailable, LockTimeout):
                 log.debug("outbox_not_pruned")
             await asyncio.sleep(PRUNE_SECONDS)
+
+
+def _record_spans(bundles: Sequence[_Bundle], started_ns: int) -> None:
+    """A span of each item that was published, under the trace context in its text."""
+    for bundle in bundles:
+        items = [item for row in bundle.rows for item in json.loads(f"[{row['body']}]")]
+        telemetry.record(
+            f"publish {bundle.route.type}",
+            [telemetry.Item(item.get("traceparent"), {telemetry.TRANSFER_ID: item["transfer_id"]}) for item in items],
+            kind=telemetry.PRODUCER,
+            started_ns=started_ns,
+        )
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from services.chassis import crash_points, logs, metrics
+from services.chassis import crash_points, logs, metrics, telemetry
 from services.chassis.health import Health, metrics_application
 from services.chassis.settings import BadConfiguration, ProcessSettings, RoleSettings, list_unread_files, load
 
@@ -151,10 +151,20 @@ def _run_role(service: str, name: str, role: Role) -> NoReturn:
     if unread := list_unread_files(settings):
         log.warning("settings_files_ignored", files=unread)
     metrics.BUILD.labels(_version(), settings.revision or UNKNOWN).set(1)
+    if settings.otlp_endpoint:
+        _configure_spans(settings.otlp_endpoint, service, instance)
     if settings.crash_at:
         crash_points.arm(crash_points.parse(settings.crash_at))
     _raise_file_limit()
     sys.exit(uvloop.run(_serve(role, settings, Runtime(service=service, role=name, instance=instance))))
+
+
+def _configure_spans(endpoint: str, service: str, instance: str) -> None:
+    try:
+        telemetry.configure(endpoint, service=service, instance=instance)
+    except ImportError:
+        print(f"{instance}: PAYFLOW_OTLP_ENDPOINT needs the extra otel: payflow-server[otel]", file=sys.stderr)  # noqa: T201
+        sys.exit(EXIT_BAD_CONFIGURATION)
 
 
 def _raise_file_limit() -> None:
@@ -206,6 +216,7 @@ async def _serve(role: Role, settings: RoleSettings, runtime: Runtime) -> int:
         runtime.stopping.set()
         await bound
         await runner.cleanup()
+        await asyncio.to_thread(telemetry.close)
     log.info("role_stopped")
     return 0
 

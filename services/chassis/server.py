@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from aiohttp import http_parser, web
 
-from services.chassis import crash_points, framing, health, metrics, problems, tracing, watchdog
+from services.chassis import crash_points, framing, health, metrics, problems, telemetry, tracing, watchdog
 from services.chassis.problems import Handler
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
@@ -132,6 +132,7 @@ def _middleware(service: str, guards: Sequence[Guard], shed: Shed | None) -> Any
             if shed is not None and (refused := shed(request)) is not None:
                 return refused
             request_id = tracing.bind(request.headers)
+            span = telemetry.begin_request(request.headers, is_edge=service == telemetry.EDGE)
             started = time.perf_counter()
             try:
                 if framing.is_plain(request):
@@ -150,6 +151,8 @@ def _middleware(service: str, guards: Sequence[Guard], shed: Shed | None) -> Any
             metrics.http_seconds(
                 service, route=problems.route_of(request), method=request.method, status=response.status
             ).observe(ended - started)
+            if span is not None:
+                telemetry.end_request(span, request.method, problems.route_of(request), status=response.status)
             crash_points.pass_by("before-answer", request.method, request.path)
             crash_points.pass_by_soon("after-answer", request.method, request.path)
             return response

@@ -149,6 +149,9 @@ class RoleSettings(ProcessSettings):
     revision: str = ""
     """The revision of the source, for `payflow_build_info`."""
 
+    otlp_endpoint: str = ""
+    """An OTLP endpoint over HTTP for spans ([tracing](tracing.md)); needs the extra `otel`. Empty: none are recorded."""
+
     service_key: KeySeed
     """This role's Ed25519 private seed, 32 bytes in base64."""
 

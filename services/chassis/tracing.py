@@ -45,6 +45,11 @@ def bind(headers: Mapping[str, str]) -> str:
     return request_id
 
 
+def bind_traceparent(traceparent: str) -> None:
+    """Replace the trace context that is bound; the request id stays."""
+    _bound.set(_Ids(request_id(), traceparent))
+
+
 def unbind() -> None:
     """Forget the ids bound to this task."""
     _bound.set(None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from uuid import UUID
 
 from aiohttp import web
 
-from services.chassis import audit, dead_letters
+from services.chassis import audit, dead_letters, telemetry
 from services.chassis.body import path_id, validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.encoding import respond
@@ -28,7 +30,7 @@ from services.transaction import (
     steps,
 )
 from services.transaction.backlog import Backlog
-from services.transaction.intake import Intake
+from services.transaction.intake import Intake, Request, Result
 from services.transaction.transfer import CANCELLED, FAILED, Transfer
 from services.transaction.waiting import Waiting
 from services.transaction.wallet_client import WalletClient
@@ -71,11 +73,23 @@ async def create_transfers(request: web.Request) -> web.Response:
     """Accept a batch; each item has its own result, also one that is malformed."""
     items = schemas.read_requests(await request.read(), simulates=request.app[SIMULATES])
     requests = [item for item in items if not isinstance(item, Refusal)]
+    started_ns = time.time_ns()
     accepted = iter(
         await request.app[INTAKE].accept(requests, refuse_new=request.app[BACKLOG].refusal) if requests else ()
     )
     results = [item if isinstance(item, Refusal) else next(accepted) for item in items]
+    if telemetry.recorder is not None:
+        _record_spans(items, results, started_ns)
     return respond({"items": [schemas.result(result) for result in results]})
+
+
+def _record_spans(items: Sequence[Request | Refusal], results: Sequence[Result], started_ns: int) -> None:
+    accepted = [
+        telemetry.Item(item.traceparent, {telemetry.TRANSFER_ID: str(result.transfer.id)})
+        for item, result in zip(items, results, strict=True)
+        if not isinstance(item, Refusal) and not isinstance(result, Refusal)
+    ]
+    telemetry.record("accept transfer", accepted, kind=telemetry.INTERNAL, started_ns=started_ns)
 
 
 async def get_transfer(request: web.Request) -> web.Response:

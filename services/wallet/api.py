@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from uuid import UUID
 
 from aiohttp import web
 
-from services.chassis import audit
+from services.chassis import audit, telemetry
 from services.chassis.body import path_id, validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.encoding import respond
@@ -15,7 +16,8 @@ from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.messages import format_time
 from services.contracts.refusals.wallet import OutcomeNotFound, WalletNotFound
-from services.wallet import commands, commands_admission, schemas, store_audit
+from services.wallet import commands, commands_admission, ledger, schemas, store_audit
+from services.wallet.ledger import Result
 from services.wallet.proof import verify
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
@@ -65,7 +67,29 @@ async def post(request: web.Request) -> web.Response:
     deadline = time.monotonic() + POST_SECONDS
     batch = validate_json(schemas.POST, await request.read())
     postings = [item.posting() for item in batch.items]
-    return respond(schemas.results(await commands.post_transfers(request.app[POOL], postings, deadline=deadline)))
+    started_ns = time.time_ns()
+    results = await commands.post_transfers(request.app[POOL], postings, deadline=deadline)
+    if telemetry.recorder is not None:
+        _record_spans(batch.items, results, started_ns)
+    return respond(schemas.results(results))
+
+
+def _record_spans(items: Sequence[schemas.PostItem], results: Sequence[Result], started_ns: int) -> None:
+    """A span of each decision, and below that of a posting one of each of its two entries."""
+    decided = [
+        telemetry.Item(
+            item.traceparent, {telemetry.TRANSFER_ID: str(item.transfer_id), "payflow.outcome": result.outcome}
+        )
+        for item, result in zip(items, results, strict=True)
+    ]
+    contexts = telemetry.record("post transfer", decided, kind=telemetry.INTERNAL, started_ns=started_ns)
+    for item, result, context in zip(items, results, contexts, strict=True):
+        if result.outcome == ledger.POSTED:
+            for side, account_id in (("debit", item.source_id), ("credit", item.destination_id)):
+                entry = telemetry.Item(
+                    context, {telemetry.TRANSFER_ID: str(item.transfer_id), "payflow.wallet_id": str(account_id)}
+                )
+                telemetry.record(f"{side} entry", [entry], kind=telemetry.INTERNAL, started_ns=started_ns)
 
 
 async def void(request: web.Request) -> web.Response:

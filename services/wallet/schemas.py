@@ -57,6 +57,7 @@ class PostItem(_Model):
     expires_at: AwareDatetime
     description: str | None
     request_hash: RequestHash
+    traceparent: str | None = None
 
     def posting(self) -> Posting:
         """The posting for the ledger."""
