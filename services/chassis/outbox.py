@@ -202,6 +202,9 @@ class Relay:
             metrics.OUTBOX_FAILURES.labels(self._runtime.service, reason).inc()
         self.failing = min(reasons, default=None)
         self._stuck = bool(left and not done)
+        if done:
+            # A pass ends when nothing is due, which may take long under load.
+            self._success.set_to_current_time()
         if left:
             items = sum(bundle.items for bundle in left)
             log.warning("outbox_publish_failed", items=items, reasons=sorted(set(reasons)))

@@ -393,6 +393,36 @@ async def test_success_of_a_relay_that_leads(pool: Pool) -> None:
             await asyncio.sleep(0.02)
 
 
+class NeverIdle(Broker):
+    """A broker that confirms everything while new rows arrive, so that a pass of the relay does not end."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__()
+        self._pool = pool
+
+    async def publish(self, messages: Sequence[OutgoingMessage]) -> list[PublishFailed | None]:
+        await append(self._pool, new_id())
+        return await super().publish(messages)
+
+
+async def test_success_of_a_relay_that_never_idles(pool: Pool) -> None:
+    """A relay that always finds more to publish succeeds, although its pass does not end."""
+    await append(pool, new_id())
+    publisher = NeverIdle(pool)
+    busy = await leader(pool, publisher)
+    job_metrics.forget("test-relay")
+
+    async with asyncio.timeout(60):
+        passing = asyncio.create_task(busy._pass())
+        while len(publisher.messages) < 3:
+            await asyncio.sleep(0.01)
+    succeeded = job_metrics.last_success("test-relay")
+    busy._runtime.stopping.set()
+    await passing
+
+    assert succeeded
+
+
 async def test_no_success_without_a_confirm(pool: Pool) -> None:
     """A relay that publishes nothing of what is due records no success."""
     await append(pool, new_id())

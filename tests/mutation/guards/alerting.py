@@ -32,6 +32,13 @@ MUTANTS = (
         caught_by=[f"{RELAYING}::test_no_success_without_a_confirm"],
     ),
     Mutant(
+        name="success-after-the-backlog",
+        guard="a relay that always finds more to publish records its success meanwhile",
+        changes=[Change(OUTBOX, "        if done:\n            # A pass", "        if False:\n            # A pass")],
+        works=f"{RELAYING}::test_success_of_a_relay_that_leads",
+        caught_by=[f"{RELAYING}::test_success_of_a_relay_that_never_idles"],
+    ),
+    Mutant(
         name="standby-relay-is-a-success",
         guard="a relay without the lease records no success",
         changes=[Change(OUTBOX, "if self.leads and not failures", "if not failures")],
