@@ -19,16 +19,17 @@ async def admit_outcome(pool: Pool, transfer_id: UUID, *, reason: str, operator_
         OutcomeNotLate: the outcome is sealed, or the sealer will seal it.
     """
     async with database.transaction(pool) as connection:
-        if await store_admission.find_admission(connection, transfer_id) is None:
+        is_new = await store_admission.find_admission(connection, transfer_id) is None
+        if is_new:
             late = await store_admission.find_lateness(connection, transfer_id)
             if late is None:
                 raise OutcomeNotFound
             if not late:
                 raise replication.OnceReplicated(OutcomeNotLate())
-            await store_admission.insert_admission(
+            is_new = await store_admission.insert_admission(
                 connection, transfer_id, reason=reason, operator_id=operator_id, request_id=request_id
             )
-        else:
+        if not is_new:
             await replication.await_replication(connection)
         admission = await store_admission.find_admission(connection, transfer_id)
     assert admission is not None, "admissions are never removed"

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from uuid import UUID
 
+import asyncpg
 import pytest
 
-from services.chassis.database import Pool, close_pool, open_pool
+from services.chassis.database import Connection, Pool, close_pool, open_pool
 from services.contracts.identifiers import new_id
-from services.wallet import commands, proof
+from services.wallet import commands, proof, store_admission
 from services.wallet.commands import Sealed, Void
+from services.wallet.commands_admission import admit_outcome
 from services.wallet.seal import Head
 from services.wallet.store import Proof
+from services.wallet.store_admission import Admission
 from tests.harness.ledgers import fund, post, posting
 from tests.harness.standby import Pair
 
@@ -33,6 +37,10 @@ async def seal_pool(pair: Pair) -> AsyncIterator[Pool]:
 
 async def seal(pool: Pool, recorded: Head | None) -> Sealed:
     return await commands.seal_rows(pool, recorded_head=recorded, thorough=True, with_accounts=True)
+
+
+async def admit(pool: Pool, transfer_id: UUID) -> Admission:
+    return await admit_outcome(pool, transfer_id, reason="genuine", operator_id=new_id(), request_id="r")
 
 
 async def seal_all(pool: Pool) -> Head | None:
@@ -107,6 +115,42 @@ async def test_frozen_before(pair: Pair, pool: Pool) -> None:
 
     await pair.leave_unknown(freeze)
     assert await pair.after_replication(freeze)
+
+
+async def late_void(pair: Pair, pool: Pool, seal_pool: Pool) -> UUID:
+    """A void from before the frontier, unsealed."""
+    for _ in range(2):
+        await post(pool, posting(new_id(), new_id(), 10))
+        await seal_all(seal_pool)
+    late = new_id()
+    await commands.void_transfers(pool, [Void(late, "cancelled", bytes(32))])
+    superuser = await asyncpg.connect(pair.primary.dsn("wallet"))
+    try:
+        await superuser.execute("SET session_replication_role = replica")
+        await superuser.execute("UPDATE outcomes SET at = at - interval '1 hour' WHERE transfer_id = $1", late)
+    finally:
+        await superuser.close()
+    return late
+
+
+async def test_admitted_before(pair: Pair, pool: Pool, seal_pool: Pool) -> None:
+    """An admission that is recorded is returned once it is replicated."""
+    late = await late_void(pair, pool, seal_pool)
+    await pair.leave_unknown(lambda: admit(pool, late))
+    assert late == (await pair.after_replication(lambda: admit(pool, late))).transfer_id
+
+
+async def test_admitted_meanwhile(pair: Pair, pool: Pool, seal_pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same holds for an admission that a concurrent request recorded after the look-up of this one."""
+    late = await late_void(pair, pool, seal_pool)
+    await pair.leave_unknown(lambda: admit(pool, late))
+    find = store_admission.find_admission
+
+    async def find_nothing(_connection: Connection, _transfer_id: UUID) -> None:
+        monkeypatch.setattr(store_admission, "find_admission", find)
+
+    monkeypatch.setattr(store_admission, "find_admission", find_nothing)
+    assert late == (await pair.after_replication(lambda: admit(pool, late))).transfer_id
 
 
 async def test_sealed_before(pair: Pair, pool: Pool, seal_pool: Pool) -> None:

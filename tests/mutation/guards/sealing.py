@@ -13,6 +13,7 @@ RULES = "tests/unit/wallet/test_seal.py"
 SEALING = "tests/integration/wallet/test_sealing.py"
 ADMISSION = "services/wallet/commands_admission.py"
 ADMISSIONS = "tests/integration/wallet/test_admissions.py"
+REPLICATED = "tests/integration/replication/test_wallet.py"
 TAMPERING = "tests/integration/wallet/test_tampering.py"
 WORKS = f"{SEALING}::test_a_block_has_a_maximum_size"
 
@@ -44,6 +45,19 @@ MUTANTS = (
         changes=[Change("services/wallet/store_admission.py", "    if new is not None:\n", "    if True:\n")],
         works=f"{ADMISSIONS}::test_an_admitted_outcome_is_sealed_once",
         caught_by=[f"{ADMISSIONS}::test_an_admission_is_audited_once"],
+    ),
+    Mutant(
+        name="concurrent-admission-unreplicated",
+        guard="an admission that a concurrent request recorded is returned once it is replicated",
+        changes=[
+            Change(
+                ADMISSION,
+                "            is_new = await store_admission.insert",
+                "            await store_admission.insert",
+            )
+        ],
+        works=f"{REPLICATED}::test_admitted_before",
+        caught_by=[f"{REPLICATED}::test_admitted_meanwhile"],
     ),
     Mutant(
         name="sealed-over-running-transactions",
