@@ -103,11 +103,12 @@ class Intake:
         async def accept(part: Sequence[Request]) -> Sequence[Result]:
             try:
                 return await self._accept(part, refuse_new)
-            except DatabaseUnavailable as unavailable:
+            except DatabaseUnavailable:
                 if len(part) == len(requests):
                     raise
-                # The database became unavailable in this part; what is recorded of the others is known.
-                return [unavailable] * len(part)
+                # The database became unavailable in this part; what is recorded of the others is known. Of this part the whole
+                # batch may have been recorded before it failed.
+                return [CommitUnknown() for _ in part]
 
         return await halving.run(requests, accept, on_failure=_fail, raises=(Refusal,))
 
@@ -166,8 +167,12 @@ class Intake:
                 keys = await commands.find_keys(self._pool, [request.key for request in repeated])
                 resolved = await self._resolve_used_keys(repeated, keys)
             except DatabaseUnavailable as unavailable:
-                # Of these only: the others are recorded.
-                resolved = dict.fromkeys(range(len(again)), unavailable)
+                # Of these only: the others are recorded. A lost key is used, so it stays unknown.
+                resolved = {
+                    position: unavailable
+                    for position, index in enumerate(again)
+                    if not isinstance(results[index], Lost)
+                }
         by_index = {again[position]: result for position, result in resolved.items()}
         return [
             by_index.get(index) or (CommitUnknown() if isinstance(result, Lost) else result)

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from services.chassis.consumer import DeadLetter, Delivery, Retry
-from services.chassis.database import Pool, close_pool
+from services.chassis.database import CommitUnknown, DatabaseUnavailable, Pool, close_pool
 from services.contracts.identifiers import new_id
 from services.contracts.messages import TransferCommand, decode_command
 from services.contracts.refusal import Refusal
@@ -20,7 +20,8 @@ from services.contracts.refusals.transaction import Busy
 from services.transaction import commands, store
 from services.transaction.app import PLANNER
 from services.transaction.commands import Accepted
-from services.transaction.store import Draft, WalletResult
+from services.transaction.intake import Result
+from services.transaction.store import Draft, Keys, WalletResult
 from services.transaction.transfer import Transfer
 from services.transaction.worker import Worker
 from services.wallet import commands as wallet_commands
@@ -114,6 +115,48 @@ async def test_transfer_without_its_command_is_not_recorded(path: MoneyPath, own
     assert isinstance(again, Accepted)
     assert not again.replayed
     assert again.transfer.id == (await delivery(path)).item.transfer_id
+
+
+class Losing:
+    """Looks up keys a number of times; then the database is unavailable."""
+
+    def __init__(self, look_ups: int) -> None:
+        self._left = look_ups
+        self._find = commands.find_keys
+
+    async def __call__(self, pool: Pool, pairs: Sequence[tuple[UUID, str]]) -> Keys:
+        self._left -= 1
+        if self._left < 0:
+            raise DatabaseUnavailable
+        return await self._find(pool, pairs)
+
+
+async def test_a_lost_key_is_unknown_without_the_database(path: MoneyPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that another request used meanwhile is unknown, not unrecorded, while its transfer cannot be read."""
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    one = request(alice, bob_wallet, 5)
+    monkeypatch.setattr(commands, "find_keys", Losing(1))
+
+    results = await accept(path.intake(), one, one)
+
+    assert {Accepted, CommitUnknown} == {type(result) for result in results}
+
+
+async def test_a_half_is_unknown_without_the_database(path: MoneyPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the whole batch recorded before it failed is unknown, not unrecorded, if the database is unavailable for a half."""
+    [(alice, _), (_, bob_wallet)] = await path.users([1000, 0])
+    intake = path.intake()
+
+    async def fail(*_: object) -> list[Result]:
+        raise ValueError
+
+    monkeypatch.setattr(commands, "find_keys", Losing(1))
+    monkeypatch.setattr(intake, "_look_up_again", fail)
+
+    results = await accept(intake, request(alice, bob_wallet, 5), request(alice, bob_wallet, 5))
+
+    assert 2 == await path.pool.fetchval("SELECT count(*) FROM transfers")
+    assert [CommitUnknown, CommitUnknown] == [type(result) for result in results]
 
 
 async def test_status_without_its_event_is_not_recorded(path: MoneyPath, owner: asyncpg.Connection) -> None:

@@ -212,6 +212,22 @@ MUTANTS = (
         caught_by=[f"{GUARDS}::test_duplicate_that_spent_the_balance_is_replayed"],
     ),
     Mutant(
+        name="lost-key-is-nothing-recorded",
+        guard="a key that another request used is unknown while its transfer cannot be read",
+        changes=[Change(INTAKE, " if not isinstance(results[index], Lost)\n", "\n")],
+        works=f"{ACCEPTING}::test_duplicates_in_one_batch_make_one_transfer",
+        caught_by=[f"{GUARDS}::test_a_lost_key_is_unknown_without_the_database"],
+    ),
+    Mutant(
+        name="half-is-nothing-recorded",
+        guard="a half of a batch is unknown, not unrecorded, while the database is unavailable",
+        changes=[
+            Change(INTAKE, "return [CommitUnknown() for _ in part]", "return [DatabaseUnavailable() for _ in part]")
+        ],
+        works=f"{ACCEPTING}::test_duplicates_in_one_batch_make_one_transfer",
+        caught_by=[f"{GUARDS}::test_a_half_is_unknown_without_the_database"],
+    ),
+    Mutant(
         name="command-in-another-commit",
         guard="key, transfer and command are one commit",
         changes=[
