@@ -115,7 +115,10 @@ class WalletClient(ServiceClient):
         """Admit a late outcome, or return its admission."""
         path = f"/internal/admissions/{transfer_id}"
         body = {"reason": reason, "operator_id": operator_id, "request_id": request_id}
-        admission: Json = await call(self._upstream, "PUT", path, body=body, missing=OutcomeNotFound)
+        try:
+            admission: Json = await call(self._upstream, "PUT", path, body=body, missing=OutcomeNotFound, is_new=True)
+        except service.RouteUnknown:
+            raise UpstreamUnavailable("the wallet service is being upgraded") from None
         return admission
 
     async def get_balance_sheet(self) -> Json:

@@ -346,6 +346,17 @@ async def test_admit_an_outcome(api: ApiClient, operator_token: str, token: str)
     )  # fmt: skip
 
 
+async def test_admission_during_an_upgrade(api: ApiClient, operator_token: str) -> None:
+    """A wallet service of the release before cannot admit an outcome: 503, not a fault."""
+    transfer_id = new_id()
+    api.fakes.wallet.responses[f"PUT /internal/admissions/{transfer_id}"] = problem(404, "not_found")
+
+    path = f"/api/v1/ops/ledger/admissions/{transfer_id}"
+    response = await api.call("PUT", path, token=operator_token, json={"reason": "the clock was set back"})
+
+    assert (503, "upstream_unavailable") == (response.status, response.json()["code"])
+
+
 async def test_overview(api: ApiClient, operator_token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole state; unavailable services are reported, and their parts are null."""
     monkeypatch.setattr(service, "SIDE_SECONDS", 0.2)

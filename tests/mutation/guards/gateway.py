@@ -117,6 +117,17 @@ MUTANTS = (
         caught_by=[f"{WALLETS}::test_reads_during_an_upgrade"],
     ),
     Mutant(
+        name="release-before-cannot-admit",
+        guard="during an upgrade, an admission that the wallet service does not know is refused with 503",
+        changes=[
+            Change(
+                "services/gateway/clients/wallet.py", "missing=OutcomeNotFound, is_new=True", "missing=OutcomeNotFound"
+            )
+        ],
+        works=f"{WALLETS}::test_admit_an_outcome",
+        caught_by=[f"{WALLETS}::test_admission_during_an_upgrade"],
+    ),
+    Mutant(
         name="lost-read-is-of-unknown-outcome",
         guard="a read whose connection was lost is reported as unavailable, not as of unknown outcome",
         changes=[
