@@ -297,6 +297,7 @@ OFF_PATH: Mapping[str, str] = {
     r"(before-request|after-request|after-response):POST /internal/login": "before the transfer: the login",
     r"(before-request|after-request|after-response):POST /internal/emails/.*": "e-mails of auth: they belong to no transfer",
     r"after-use:list_heartbeats": "the backlog of all transfers: a read",
+    r"after-use:list_late": "transfers that take longer than expected: a read",
     r"after-use:list_pending": "finds pending transfers to announce: a read",
     r"(before|after)-commit:record_pending": "the live event PENDING: the next pass sends it once, unless the outcome exists",
 }

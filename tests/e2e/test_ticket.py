@@ -36,7 +36,7 @@ async def test_everything_about_one_transfer(stack: Stack, alice: Person, bob: P
     assert {"trace.json", "transfer.json", "overview.json", "proof.json", "metrics.json", "logs.jsonl"} < set(texts)
     lines = [json.loads(line) for line in texts["logs.jsonl"].splitlines()]
     events = {(line["source"], line["event"]) for line in lines if "event" in line}
-    assert ("gateway", "transfer_accepted") in events
+    assert ("gateway", "transfers_accepted") in events
     assert "transfers_finalized" in {event for _, event in events}
     assert {"transaction-relay", "wallet"} <= set(json.loads(texts["metrics.json"])["processes"])
     assert "payflow_build_info" in texts["versions.json"]

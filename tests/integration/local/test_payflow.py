@@ -14,13 +14,23 @@ import pytest
 from deploy.local import files, process, seed
 from deploy.local.home import REPOSITORY, Home
 from deploy.local.ports import find_free
-from deploy.local.roles import ROLES, SERVICES
+from deploy.local.roles import CANARY, ROLES, SERVICES
 from deploy.local.user import User, http_session
 from services.chassis import revisions
 from tests.harness import preloaded
 from tests.harness.environments import HOSTILE
 
-KEYS = {"gateway", "services", "databases", "rabbitmq", "rabbitmq_management", "redis", "metrics", "pids"}
+KEYS = {
+    "gateway",
+    "services",
+    "databases",
+    "monitoring_database",
+    "rabbitmq",
+    "rabbitmq_management",
+    "redis",
+    "metrics",
+    "pids",
+}
 ENGINES = {"postgres", "rabbitmq", "redis"}
 
 
@@ -71,7 +81,7 @@ async def test_the_demo_and_its_money_survive_a_kill_of_everything(tmp_path: Pat
     run = start(home, environment)
     try:
         stack = read(home)
-        names = {role.name for role in ROLES}
+        names = {role.name for role in (*ROLES, CANARY)}
         assert set(stack) == KEYS
         assert set(stack["services"]) == set(stack["databases"]) == set(SERVICES)
         assert set(stack["metrics"]) == names
