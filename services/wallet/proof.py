@@ -78,7 +78,7 @@ async def verify(pool: Pool, required: Head | None = None, *, whole: bool = True
         await replication.await_replication(connection)
     # A lost head stays recorded: otherwise the next run would accept the forged chain.
     head = recorded if report.lost else report.head
-    proof = Proof(all(check.ok for check in checks), datetime.now(UTC), checks, head)
+    proof = Proof(all(check.ok for check in checks), datetime.now(UTC), checks, head, last.at if last else None)
     metrics.PROVED.set(proof.ok)
     if not proof.ok:
         log.error("ledger_proof_failed", checks=[check.name for check in checks if not check.ok])

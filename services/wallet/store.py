@@ -69,12 +69,16 @@ class Check(NamedTuple):
 
 
 class Proof(NamedTuple):
-    """A run of all checks over one snapshot. `head` is the newest block known to be genuine, for later runs."""
+    """A run of all checks over one snapshot. `head` is the newest block known to be genuine, for later runs.
+
+    `last_at` is the time of the stored run that this one began with.
+    """
 
     ok: bool
     at: datetime
     checks: list[Check]
     head: Head | None = None
+    last_at: datetime | None = None
 
 
 class Overdue(NamedTuple):
@@ -354,10 +358,10 @@ async def list_overdue_accounts(connection: Connection, grace: timedelta) -> lis
 
 
 async def upsert_last_proof(connection: Connection, proof: Proof) -> None:
-    """Store this run, unless a later one is stored."""
+    """Store this run, unless a later one is stored, or this one passed and does not know of one that failed."""
     checks = json.dumps([check._asdict() for check in proof.checks])
     number, hash_ = proof.head or (None, None)
-    await connection.execute(statements.upsert_last_proof, proof.at, proof.ok, checks, number, hash_)
+    await connection.execute(statements.upsert_last_proof, proof.at, proof.ok, checks, number, hash_, proof.last_at)
 
 
 async def find_last_proof(connection: Connection) -> Proof | None:

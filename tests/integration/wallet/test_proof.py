@@ -291,6 +291,29 @@ async def test_a_run_continues_from_the_last_verified_block(ledger: Ledger, monk
     assert ["sealed_rows_unchanged"] == list(faults(whole)) == list(faults(after_failure))
 
 
+async def test_a_failure_is_replaced_by_a_run_that_began_after_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partial run that overlaps a failed one and passes is not stored: the next run compares all blocks again."""
+    monkeypatch.setattr(chain, "REPEATED_ROWS", 1)
+    await ledger.tamper("UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1", ledger.posted[0])
+    failed = await verify(ledger.proof_pool)
+    passed = await verify(ledger.proof_pool, whole=False)
+    assert (False, True) == (failed.ok, passed.ok)
+
+    for run in (failed, passed):
+        await commands.record_proof(ledger.seal_pool, run)
+    stored = await commands.find_last_proof(ledger.seal_pool)
+    following = await verify(ledger.proof_pool, whole=False)
+    await ledger.tamper("UPDATE outcomes SET description = NULL WHERE transfer_id = $1", ledger.posted[0])
+    repaired = await verify(ledger.proof_pool, whole=False)
+    await commands.record_proof(ledger.seal_pool, repaired)
+    last = await commands.find_last_proof(ledger.seal_pool)
+
+    assert (False, False) == (stored is not None and stored.ok, following.ok)
+    assert (True, True) == (repaired.ok, last is not None and last.ok)
+
+
 @pytest.mark.parametrize("number", [BLOCKS - 1, BLOCKS])
 async def test_a_partial_run_compares_the_newest_blocks(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, number: int

@@ -86,6 +86,13 @@ MUTANTS = (
         for name, change in OF_BLOCKS.items()
     ),
     Mutant(
+        name="failure-replaced-by-an-overlapping-run",
+        guard="a run that passed replaces a failed one only if it began after it",
+        changes=[Change(QUERIES, "(last_proof.ok OR NOT excluded.ok OR", "(true OR")],
+        works=WORKS,
+        caught_by=["tests/integration/wallet/test_proof.py::test_a_failure_is_replaced_by_a_run_that_began_after_it"],
+    ),
+    Mutant(
         name="partial-proof-after-a-failure",
         guard="after a failed proof everything is compared again",
         changes=[Change(PROOF, "last is not None and last.ok and not whole", "last is not None and not whole")],
