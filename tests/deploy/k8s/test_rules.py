@@ -19,6 +19,9 @@ APPLIED_SIZE_MAX = 262_144
 """Of the annotation in which `kubectl apply` keeps what it applied."""
 
 TEST = Path(__file__).with_name("rules_test.yml")
+SLOW_TEST = Path(__file__).with_name("slow_rules_test.yml")
+"""Of alerts about ages of hours, by the minute."""
+
 MICROK8S_TEST = Path(__file__).with_name("microk8s_rules_test.yml")
 ALERTS_OF_ENGINES = ("monitoring/engines.yaml", "postgres-alerts/rules.yaml")
 """Below deploy/k8s/components: what reads kube-state-metrics."""
@@ -70,7 +73,9 @@ def test_rules_of_the_engines_alert(tmp_path: Path) -> None:
     """A lost primary, too few standbys or nodes, and a failing archive raise their alerts; an engine in order raises none."""
     shared = {group["name"] for group in yaml.safe_load(write_manifests.manifest())["spec"]["groups"]}
     # A day of these. The rules of monitoring/ have tests of their own, and would take minutes.
-    check([group for group in groups() if group["name"] not in shared], TEST, tmp_path)
+    own = [group for group in groups() if group["name"] not in shared]
+    for test in (TEST, SLOW_TEST):
+        check(own, test, tmp_path)
 
 
 def test_rules_about_kube_state_metrics_alert(tmp_path: Path) -> None:
