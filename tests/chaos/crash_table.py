@@ -300,6 +300,7 @@ OFF_PATH: Mapping[str, str] = {
     r"after-use:list_late": "transfers that take longer than expected: a read",
     r"after-use:list_pending": "finds pending transfers to announce: a read",
     r"(before|after)-commit:record_pending": "the live event PENDING: the next pass sends it once, unless the outcome exists",
+    r"(before|after)-commit:record_late": "the late notice: the next pass records it once, unless the outcome exists",
 }
 """Points passed during a transfer that cannot affect it, as patterns, and the reason."""
 
