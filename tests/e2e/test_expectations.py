@@ -1,4 +1,4 @@
-"""What a sender is told to expect, and the notification when it is missed: through the public API."""
+"""`expected_by` of a transfer, and the notification when it is missed, through the public API."""
 
 from __future__ import annotations
 
