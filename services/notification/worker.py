@@ -18,10 +18,11 @@ from services.contracts.messages import TransferEvent, decode_event
 from services.contracts.refusals.notification import RecordingContended
 from services.contracts.topology import FINALIZED_QUEUE, TRANSFERS_FINALIZED
 from services.notification import catch_up, commands, late, pending, retention, store
+from services.notification.poller import Poller
 from services.notification.settings import WORKER_POOL_SIZE_MAX, WorkerSettings
 from services.notification.wakeup import FeedWakeup
 
-# One window at a time; beside it the catch-up, the poller of pending transfers, the dead letters and a ping. The retention waits
+# One window at a time; beside it the catch-up, the two pollers, the dead letters and a ping. The retention waits
 # for one of their connections.
 
 log = structlog.get_logger()
@@ -61,8 +62,8 @@ async def serve_worker(settings: WorkerSettings, runtime: Runtime) -> None:
         stack.push_async_callback(transaction.close)
         catching_up = catch_up.CatchUp(pool, transaction, wakeup, with_deliveries=with_deliveries)
         runtime.run_beside(stack, catching_up.run(runtime, every_seconds=settings.catch_up_seconds))
-        runtime.run_beside(stack, pending.PendingPoller(pool, transaction, wakeup).run(runtime))
-        runtime.run_beside(stack, late.LatePoller(pool, transaction, wakeup).run(runtime))
+        runtime.run_beside(stack, Poller(pending.SOURCE, pool, transaction, wakeup=wakeup).run(runtime))
+        runtime.run_beside(stack, Poller(late.SOURCE, pool, transaction, wakeup=wakeup).run(runtime))
         days = settings.notification_retention_days
         removing = retention.Retention(pool, days=days, event_days=settings.event_retention_days)
         runtime.run_beside(stack, removing.run(runtime))

@@ -15,7 +15,7 @@ from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, EXTERNAL_BALANCE_M
 from services.gateway import intake as gateway_intake
 from services.gateway import live
 from services.gateway.clients import service
-from services.notification import catch_up, channels, deliver, pending, sender
+from services.notification import catch_up, channels, deliver, pending, poller, sender
 from services.notification import schemas as notification_schemas
 from services.notification import settings as notification_settings
 from services.transaction import (
@@ -194,8 +194,10 @@ def test_page_sizes_fit_the_transaction_service() -> None:
     """The pages of the notification service are within the bounds of the transaction service."""
     assert schemas.EVENTS_MAX / 2 <= catch_up.EVENTS_MAX <= schemas.EVENTS_MAX
     assert schemas.FINALIZED_MAX / 2 <= catch_up.PAGE_MAX <= schemas.FINALIZED_MAX
-    assert schemas.FINALIZED_MAX / 2 <= pending.PAGE_MAX <= schemas.FINALIZED_MAX
-    assert catch_up.CALL_SECONDS == pending.CALL_SECONDS <= database.COMMAND_SECONDS
+    assert schemas.FINALIZED_MAX / 2 <= poller.PAGE_MAX <= schemas.FINALIZED_MAX
+    # All transfers of a batch have the same times, and a page continues at the last of them.
+    assert gateway_intake.BATCH_MAX < poller.PAGE_MAX
+    assert catch_up.CALL_SECONDS == poller.CALL_SECONDS <= database.COMMAND_SECONDS
 
 
 def test_silence_is_detected_soon() -> None:
@@ -225,9 +227,9 @@ def test_early_refusals_begin_where_a_queue_is_long() -> None:
 def test_fast_transfers_send_no_pending_event() -> None:
     """Most transfers are terminal before a PENDING event is due; it is sent a few passes later."""
     assert 0.005 <= waiting.POLL_SECONDS <= commands.PENDING_AGE_SECONDS / 10
-    assert 2 * commands.PENDING_AGE_SECONDS <= pending.EVERY_SECONDS <= 2
-    overlap = pending.OVERLAP.total_seconds()
-    assert pending.EVERY_SECONDS + commands.PENDING_AGE_SECONDS < overlap <= 5 * pending.EVERY_SECONDS
+    assert 2 * commands.PENDING_AGE_SECONDS <= poller.EVERY_SECONDS <= 2
+    overlap = pending.SOURCE.overlap.total_seconds()
+    assert poller.EVERY_SECONDS + commands.PENDING_AGE_SECONDS < overlap <= 5 * poller.EVERY_SECONDS
 
 
 def test_the_manual_states_the_delay_of_a_lost_event() -> None:

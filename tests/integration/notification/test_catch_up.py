@@ -3,146 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from aiohttp import web
 
 from deploy.local.engines import RabbitMQ
-from deploy.local.ports import find_free
-from services.chassis import broker, server
+from services.chassis import broker
 from services.chassis.broker import OutgoingMessage, Publisher
 from services.chassis.client import Upstream
 from services.chassis.database import LockTimeout, Pool, close_pool
 from services.chassis.roles import Runtime
-from services.chassis.service_tokens import Identity, TokenVerifier
+from services.chassis.service_tokens import Identity
 from services.contracts.identifiers import new_id
-from services.contracts.messages import TransferEvent, decode_envelope, encode_envelope, encode_item
+from services.contracts.messages import TransferEvent, encode_envelope, encode_item
 from services.contracts.messages import decode_event as decode
 from services.contracts.refusal import Refusal
 from services.contracts.topology import FINALIZED_QUEUE, TRANSFERS_FINALIZED
-from services.notification import commands, metrics, pending
+from services.notification import commands, metrics
 from services.notification.catch_up import EVENTS_MAX, PAGE_MAX, CatchUp
 from services.notification.settings import WorkerSettings
 from services.notification.store import Finalized
 from services.notification.wakeup import FeedWakeup
 from services.notification.worker import serve_worker
-from services.transaction import api, store
-from services.transaction import commands as transaction
-from services.transaction.app import PLANNER
-from services.transaction.store import Draft, WalletResult
-from services.transaction.transfer import PENDING, Transfer, request_hash
+from services.transaction import store
 from tests.harness.databases import TestDatabase
-from tests.harness.outbox_items import list_items
 from tests.integration.notification.polling import until
+from tests.integration.notification.transfers import RecordingWakeup, Transfers
 
 SECONDS = 5.0
 OTHERS = ("gateway", "auth", "transaction-worker", "notification", "notification-deliver")
-
-
-@dataclass(slots=True)
-class Transfers:
-    """The transaction service: its database, its api, and the events that it published, which may be lost."""
-
-    pool: Pool
-    verifier: TokenVerifier
-    stack: AsyncExitStack
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def serve(self) -> None:
-        app = server.application("transaction")
-        app[api.POOL] = self.pool
-        api.add_routes(app, self.verifier)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        self.stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", self.port).start()
-
-    async def accept(self, count: int, **changes: object) -> list[WalletResult]:
-        """PENDING transfers, and their outcomes: every third one is rejected."""
-        drafts = [_draft(**changes) for _ in range(count)]
-        assert count == len(await transaction.accept_transfers(self.pool, drafts))
-        said = [("rejected", "insufficient_funds") if number % 3 == 2 else ("posted", None) for number in range(count)]
-        long_ago = datetime.now(UTC) - timedelta(hours=1)
-        return [
-            WalletResult(draft.transfer.id, outcome, reason, long_ago, None)
-            for draft, (outcome, reason) in zip(drafts, said, strict=True)
-        ]
-
-    async def finalize(self, count: int, **changes: object) -> list[TransferEvent]:
-        """Transfers finalized just now; their events, as in the outbox."""
-        outcomes = await self.accept(count, **changes)
-        for start in range(0, count, 400):
-            assert len(outcomes[start : start + 400]) == await transaction.finalize_transfers(
-                self.pool, outcomes[start : start + 400]
-            )
-        return await self.events([one.transfer_id for one in outcomes])
-
-    async def events(self, transfer_ids: Sequence[UUID]) -> list[TransferEvent]:
-        items = await list_items(self.pool, TRANSFERS_FINALIZED)
-        bundle = encode_envelope(TRANSFERS_FINALIZED, items, sent_at=datetime.now(UTC))
-        events = {event.transfer_id: event for event in map(decode, decode_envelope(TRANSFERS_FINALIZED, bundle).items)}
-        return [events[id_] for id_ in transfer_ids]
-
-
-def _draft(**changes: object) -> Draft:
-    now = datetime.now(UTC)
-    source, destination = new_id(), new_id()
-    transfer = Transfer(
-        id=new_id(),
-        user_id=new_id(),
-        recipient_id=new_id(),
-        kind="transfer",
-        status=PENDING,
-        amount=1050,
-        currency="USD",
-        from_wallet_id=source,
-        to_wallet_id=destination,
-        description='Lunch, "quoted"',
-        metadata=None,
-        request_hash=request_hash(source, destination, 1050, "USD"),
-        created_at=now,
-        expires_at=now + timedelta(seconds=60),
-        completed_at=None,
-        failed_at=None,
-        failure_code=None,
-    )._replace(**changes)  # type: ignore[arg-type]
-    return Draft(transfer, str(new_id()), bytes(32), str(new_id()), None)
-
-
-@pytest.fixture
-async def transfers(
-    transaction_database: TestDatabase,
-    seeds: dict[str, str],
-    public_keys: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Transfers]:
-    """Not served yet. Without grace: finalized transfers are listed at once."""
-    monkeypatch.setattr(transaction, "FINALIZED_GRACE_SECONDS", 0.0)
-    keys = Identity.from_base64(seeds["notification"], public_keys).public_keys
-    async with AsyncExitStack() as stack:
-        pool = await transaction_database.pool(**PLANNER)
-        stack.push_async_callback(close_pool, pool)
-        yield Transfers(pool, TokenVerifier(keys, audience="transaction"), stack, find_free())
-
-
-@pytest.fixture
-async def upstream(transfers: Transfers, seeds: dict[str, str], public_keys: dict[str, str]) -> AsyncIterator[Upstream]:
-    """The transaction service, as the worker calls it."""
-    await transfers.serve()
-    identity = Identity.from_base64(seeds["notification-worker"], public_keys)
-    made = Upstream("notification", "transaction", transfers.url, identity)
-    yield made
-    await made.close()
 
 
 @pytest.fixture
@@ -366,39 +258,6 @@ async def test_notification_worker_reads_nothing_else(upstream: Upstream) -> Non
     assert 403 == refused.value.status
 
 
-async def test_slow_transfer_gets_a_pending_event(
-    transfers: Transfers, catching_up: CatchUp, upstream: Upstream, pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A pending transfer is shown to its sender once; its outcome, of which no message arrives, is recorded as well."""
-    monkeypatch.setattr(transaction, "PENDING_AGE_SECONDS", 0.0)
-    monkeypatch.setattr(pending, "PAGE_MAX", 3)
-    watch = pending.PendingPoller(pool, upstream, FeedWakeup(None))
-    alice = new_id()
-    outcomes = await transfers.accept(8, user_id=alice)
-    await watch.poll()
-    await watch.poll()
-    outcomes += await transfers.accept(1, user_id=alice)
-    await watch.poll()
-
-    lines = await pool.fetch("SELECT payload->>'id' AS id, type FROM events WHERE user_id = $1 ORDER BY seq", alice)
-    assert Counter({(str(one.transfer_id), "transfer.pending"): 1 for one in outcomes}) == Counter(map(tuple, lines))
-    await transaction.finalize_transfers(transfers.pool, outcomes)
-    assert 9 == await catching_up.catch_up()
-    await watch.poll()
-    assert 9 == await pool.fetchval("SELECT count(*) FROM events")
-
-
-class RecordingWakeup(FeedWakeup):
-    """A wake-up that records its users."""
-
-    def __init__(self) -> None:
-        super().__init__(None)
-        self.rung: list[set[UUID]] = []
-
-    def notify(self, user_ids: Iterable[UUID]) -> None:
-        self.rung.append(set(user_ids))
-
-
 async def test_lost_event_has_all_its_effects(transfers: Transfers, upstream: Upstream, pool: Pool) -> None:
     """A lost event causes the e-mails, the wake-up of its users, and one count each, as its message would have."""
     wakeup = RecordingWakeup()
@@ -415,24 +274,3 @@ async def test_lost_event_has_all_its_effects(transfers: Transfers, upstream: Up
     assert notifications_count == await pool.fetchval("SELECT count(DISTINCT notification_id) FROM deliveries")
     assert concerned == set().union(*wakeup.rung)
     assert 3 == metrics.CAUGHT_UP._value.get() - counted
-
-
-async def test_late_pending_event_wakes_the_sender(
-    transfers: Transfers, upstream: Upstream, pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A transfer that becomes visible after one that expires later is recorded once; its sender is woken up."""
-    monkeypatch.setattr(transaction, "PENDING_AGE_SECONDS", 0.0)
-    wakeup = RecordingWakeup()
-    watch = pending.PendingPoller(pool, upstream, wakeup)
-    expires_at = datetime.now(UTC) + timedelta(minutes=10)
-    alice, bob = new_id(), new_id()
-
-    await transfers.accept(1, user_id=alice, expires_at=expires_at)
-    await watch.poll()
-    await transfers.accept(1, user_id=bob, expires_at=expires_at - timedelta(seconds=1.5))
-    for _ in range(2):
-        await watch.poll()
-
-    lines = await pool.fetch("SELECT user_id, type FROM events ORDER BY user_id")
-    assert sorted([(alice, "transfer.pending"), (bob, "transfer.pending")]) == [tuple(row) for row in lines]
-    assert [{alice}, {bob}] == wakeup.rung

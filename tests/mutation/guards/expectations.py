@@ -11,6 +11,8 @@ SCHEMA = "services/notification/sql/migrations/0017.sql"
 
 EXPECTING = "tests/unit/transaction/test_expectation.py"
 LATE = "tests/integration/notification/test_late.py"
+POLLING = "tests/integration/notification/test_polling.py"
+POLLER = "services/notification/poller.py"
 ACCEPTING = "tests/integration/transaction/test_intake.py"
 
 STALE = "    if not _is_published(monitor, heartbeats) or not _is_reversed(heartbeats):\n        return None\n"
@@ -58,5 +60,19 @@ MUTANTS = (
         ],
         works=f"{LATE}::test_late_notification_is_no_outcome",
         caught_by=[f"{LATE}::test_sender_is_notified_once"],
+    ),
+    Mutant(
+        name="late-poll-starts-where-it-ended",
+        guard="each pass begins a moment before the end of the last: transfers become visible in another order",
+        changes=[Change(POLLER, "after - self._source.overlap)", "after)")],
+        works=f"{POLLING}::test_two_processes_and_a_restart_notify_once",
+        caught_by=[f"{POLLING}::test_late_pending_event_wakes_the_sender"],
+    ),
+    Mutant(
+        name="poll-logged-each-second",
+        guard="a poll that fails is logged when that begins and when it ends, not in each pass",
+        changes=[Change(POLLER, "        if failure != self._failure:\n", "        if failure:\n")],
+        works=f"{POLLING}::test_two_processes_and_a_restart_notify_once",
+        caught_by=[f"{POLLING}::test_service_without_the_route_is_logged_once"],
     ),
 )
