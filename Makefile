@@ -116,13 +116,13 @@ compose-up: .venv/.installed  ## Start everything with Docker Compose and wait u
 compose-down: .venv/.installed  ## Stop what make compose-up started (VOLUMES=1: remove its data, after a confirmation; YES=1: without)
 	@$(BIN)/python -m deploy.compose down
 
-image: .venv/.installed  ## Build the image payflow:dev with Docker (PAYFLOW_IMAGE= for another name)
+image: .venv/.installed  ## Build the image payflow:dev with Docker (PAYFLOW_IMAGE= for another name, EXTRA=otel for tracing)
 	@$(BIN)/python -m deploy.image build
 
 pin-images: .venv/.installed  ## Write the digests of all base, engine and monitoring images; needs Docker and the internet
 	@$(BIN)/python -m deploy.image pin
 
-sbom: .venv/.installed  ## Write the bill of materials of the image's Python packages to dist/ (CycloneDX)
+sbom: .venv/.installed  ## Write the bill of materials of the image's Python packages to dist/ (CycloneDX; EXTRA= as for image)
 	@$(BIN)/python -m deploy.image sbom
 
 microk8s-deploy: .venv/.installed  ## Deploy to MicroK8s on this machine (HOST= TLS=1 PAYFLOW_IMAGE=), or to the cluster CONTEXT=

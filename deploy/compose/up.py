@@ -26,6 +26,9 @@ READY_SECONDS_MAX = 60.0
 POLL_SECONDS = 1.0
 GATEWAY_PORT = 8000
 GRAFANA_PORT = 3000
+ALERTMANAGER = "http://alertmanager:9093"
+"""As the gateway reaches it on the network `alerts`."""
+
 ANY = "0.0.0.0"  # noqa: S104 - what Compose publishes on when no address is given
 FAILED_LOG = "failed-start.log"
 
@@ -43,7 +46,8 @@ def up(caller: Mapping[str, str]) -> None:
     require_volumes(project.missing_volumes())
     project.use(PAYFLOW_FILES=prepare.prepare(project.folder))
     if "monitoring" in profiles:
-        prepare_monitoring(project.folder)
+        project.use(PAYFLOW_ALERTMANAGER_URL=ALERTMANAGER)
+        prepare_monitoring(project.folder, public_url=public_url(project.config))
     host, port = published(project.config)
     own = project.published_ports()
     for address in addresses(project.config, "gateway", GATEWAY_PORT):
@@ -75,6 +79,12 @@ def require_volumes(missing: list[str]) -> None:
     if missing:
         commands = " && ".join(f"docker volume create {name}" for name in missing)
         raise DeployError(f"there is no volume {', '.join(missing)}; to create it: {commands}")
+
+
+def public_url(config: Mapping[str, Any]) -> str:
+    """The address that clients use, which a proxy before the gateway serves; empty if none is set."""
+    environment: Mapping[str, str | None] = config["services"]["gateway"].get("environment") or {}
+    return environment.get("PAYFLOW_PUBLIC_URL") or ""
 
 
 def published(config: Mapping[str, Any]) -> tuple[str, int]:

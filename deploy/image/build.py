@@ -21,6 +21,19 @@ def tag() -> str:
     return os.environ.get("PAYFLOW_IMAGE") or TAG
 
 
+def extra() -> str:
+    """The optional extra to install, from EXTRA; empty for none.
+
+    Raises:
+        DeployError: services/pyproject.toml has no such extra.
+    """
+    name = os.environ.get("EXTRA", "")
+    known = tomllib.loads((REPOSITORY / "services/pyproject.toml").read_text())["project"]["optional-dependencies"]
+    if name and name not in known:
+        raise DeployError(f"EXTRA={name} is unknown; there is: {', '.join(sorted(known))}")
+    return name
+
+
 def version() -> str:
     """The version of the distribution."""
     return str(tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"])
@@ -37,6 +50,7 @@ def arguments(base: lock.Image | None = None) -> dict[str, str]:
     return {
         "BASE": base.reference,
         "BASE_DIGEST": base.digest or "",
+        "EXTRA": extra(),
         "REVISION": revision(),
         "SOURCE": _source(),
         "VERSION": version(),

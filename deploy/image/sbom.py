@@ -23,7 +23,7 @@ def write(folder: Path = FOLDER) -> Path:
         environment = Path(name) / "environment"
         uv = programs.find("uv", hint="run make engines")
         programs.output(
-            [uv, *SYNC, "--project", str(build.REPOSITORY)],
+            [uv, *SYNC, *_extra(), "--project", str(build.REPOSITORY)],
             what="installing the packages of the image",
             environment=bootstrap.uv_environment(environment),
             seconds_max=SECONDS_MAX,
@@ -36,3 +36,8 @@ def write(folder: Path = FOLDER) -> Path:
             seconds_max=SECONDS_MAX,
         )
     return path
+
+
+def _extra() -> list[str]:
+    name = build.extra()
+    return ["--extra", name] if name else []

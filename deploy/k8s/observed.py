@@ -20,7 +20,9 @@ ADD_ONS: dict[str, tuple[str, str]] = {
 """What each add-on brings, by which it is recognised."""
 
 KEDA = "scaledobjects.keda.sh"
-PROMETHEUS = frozenset({"podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreos.com"})
+PROMETHEUS = frozenset(
+    f"{kind}.monitoring.coreos.com" for kind in ("podmonitors", "servicemonitors", "prometheusrules")
+)
 CERTIFICATES = "certificates.cert-manager.io"
 
 

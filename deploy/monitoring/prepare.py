@@ -6,6 +6,7 @@ deployment around them is closed to other users.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from deploy.local import files
@@ -17,18 +18,24 @@ COPIED = (
     "prometheus/prometheus.yml",
     "prometheus/rules/*.yml",
     "blackbox/blackbox.yml",
-    "loki/*",
+    "loki/loki.yml",
+    "loki/compose.alloy",
     "grafana/provisioning/*/*.yml",
     "grafana/dashboards/*.json",
 )
 SETTINGS = "alerts"
+PUBLIC = "prometheus/targets/public.json"
+"""The public address, in the format of `file_sd_configs`."""
+
 FOLDER = "monitoring"
 FOLDER_MODE = 0o755
 FILE_MODE = 0o444
 
 
-def prepare(target: Path) -> None:
+def prepare(target: Path, *, public_url: str = "") -> None:
     """Write `monitoring/` of a deployment; its settings are files in `alerts/`. Safe to repeat.
+
+    Prometheus probes `public_url`, the address of the proxy before the gateway, unless it is empty.
 
     Raises:
         DeployError: a setting is wrong; nothing was changed then.
@@ -38,8 +45,15 @@ def prepare(target: Path) -> None:
     texts |= {
         path.relative_to(SOURCE).as_posix(): path.read_text() for pattern in COPIED for path in SOURCE.glob(pattern)
     }
+    texts[PUBLIC] = _public_target(public_url)
     texts["alert_log.py"] = Path(alert_log.__file__).read_text()
     _write(target / FOLDER, texts)
+
+
+def _public_target(url: str) -> str:
+    """One target, or none."""
+    target = {"targets": [f"{url.rstrip('/')}/livez"], "labels": {"probe": "public"}}
+    return json.dumps([target] if url else [], indent=2) + "\n"
 
 
 def _write(folder: Path, texts: dict[str, str]) -> None:

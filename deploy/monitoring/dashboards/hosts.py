@@ -102,19 +102,35 @@ PROCESSES = Row(
     ),
 )
 
+OF_DOCKER = 'name!="",pod=""'
+OF_KUBERNETES = 'container!="",pod!=""'
+"""The kubelet has cAdvisor built in. There a `name` is an id; without `container` a series is the sum of a pod."""
+
 CONTAINERS = Row(
     "Containers (cAdvisor)",
     (
         Panel(
             "CPU of containers",
-            (Query(f'sum by (name) (rate(container_cpu_usage_seconds_total{{name!=""}}[{RATE}]))', "{{name}}"),),
+            (
+                Query(f"sum by (name) (rate(container_cpu_usage_seconds_total{{{OF_DOCKER}}}[{RATE}]))", "{{name}}"),
+                Query(
+                    f"sum by (pod, container) (rate(container_cpu_usage_seconds_total{{{OF_KUBERNETES}}}[{RATE}]))",
+                    "{{pod}} {{container}}",
+                ),
+            ),
             "short",
             "In processors; one that stays at its limit needs a higher limit or another process.",
             width=12,
         ),
         Panel(
             "Memory of containers",
-            (Query('sum by (name) (container_memory_working_set_bytes{name!=""})', "{{name}}"),),
+            (
+                Query(f"sum by (name) (container_memory_working_set_bytes{{{OF_DOCKER}}})", "{{name}}"),
+                Query(
+                    f"sum by (pod, container) (container_memory_working_set_bytes{{{OF_KUBERNETES}}})",
+                    "{{pod}} {{container}}",
+                ),
+            ),
             "bytes",
             "One that grows without end is restarted at its limit: read its log, and report it.",
             width=12,

@@ -26,7 +26,7 @@ from deploy.secrets.store import IRREPLACEABLE
 STAND_IN = """\
 #!/bin/sh
 cd "$(dirname "$0")"
-echo "demo=$PAYFLOW_DEMO files=$PAYFLOW_FILES $*" >> calls
+echo "demo=$PAYFLOW_DEMO files=$PAYFLOW_FILES alerts=$PAYFLOW_ALERTMANAGER_URL $*" >> calls
 case "$*" in
     "compose version --short") cat version ;;
     "volume ls --quiet --filter"*) cat volumes ;;
@@ -249,13 +249,15 @@ def test_a_changed_secret_reaches_running_containers(docker: Docker) -> None:
 
 
 def test_monitoring_is_written_and_started_by_its_profile(docker: Docker, capsys: pytest.CaptureFixture[str]) -> None:
-    """MONITORING=1 writes what its containers mount, and prints where Grafana is."""
+    """MONITORING=1 writes what its containers mount, names Alertmanager to the gateway, and prints where Grafana is."""
     docker.set(config="")
-    up.up(docker.caller | {"MONITORING": "1"})
+    up.up(docker.caller | {"MONITORING": "1", "PAYFLOW_PUBLIC_URL": "https://pay.example.org"})
 
     [call] = docker.calls("up")
     assert "--profile monitoring" in call
+    assert f"alerts={up.ALERTMANAGER} " in call
     assert (docker.deploy / "monitoring/prometheus/prometheus.yml").exists()
+    assert "https://pay.example.org/livez" in (docker.deploy / "monitoring/prometheus/targets/public.json").read_text()
     assert "Grafana   http://127.0.0.1:3000" in capsys.readouterr().out
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.image import build
+from deploy.programs import DeployError
 
 ROOT = build.REPOSITORY
 DOCKERFILE = build.DOCKERFILE.read_text()
@@ -70,6 +71,19 @@ def test_the_image_runs_as_a_user_without_rights() -> None:
         "USER 10001:10001",
         'ENTRYPOINT ["python", "-m"]',
     ]
+
+
+def test_an_extra_is_installed_if_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step of the build that installs packages installs the extra, too; a name that does not exist is refused."""
+    monkeypatch.setenv("EXTRA", "otel")
+    assert "otel" == build.arguments()["EXTRA"]
+    installs = re.findall(r"uv sync --locked .*$", DOCKERFILE, flags=re.MULTILINE)
+    assert 2 == len(installs)
+    assert all(each.endswith(" ${EXTRA:+--extra ${EXTRA}}") for each in installs)
+
+    monkeypatch.setenv("EXTRA", "tracing")
+    with pytest.raises(DeployError, match="EXTRA=tracing is unknown; there is: otel"):
+        build.arguments()
 
 
 @pytest.mark.parametrize("command", ["build", "pin"])

@@ -37,6 +37,7 @@ SITE = {
     "STORAGE_CLASS": "retained",
     "BACKUP_PATH": "s3://backups/payflow",
     "BACKUP_ENDPOINT": "https://objects.example.com",
+    "ALERTMANAGER": "http://alertmanager.observability.svc:9093",
     "PROMETHEUS": "http://prometheus.observability.svc:9090",
 }
 """A site for the tests."""

@@ -13,6 +13,7 @@ from tests.deploy.k8s.manifests import Resource, Workload, matches, of_kind, wor
 from tests.deploy.k8s.networks import Edge
 from tests.deploy.k8s.production_builds import SITE
 from tests.deploy.k8s.test_custom_resources import KUBERNETES_GROUPS
+from tests.harness import promql
 
 API_PORT = 8000
 MANAGEMENT_PORT = 15672
@@ -145,7 +146,8 @@ def _edges_of_the_cluster() -> set[Edge]:
     names = {Edge(caller, DNS, 53, protocol) for caller in callers for protocol in ("TCP", "UDP")}
     scrapes = {Edge(source, role, 9100) for role in roles for source in MONITORING}
     scrapes |= {Edge(source, engine, port) for engine, port in METRICS_PORTS.items() for source in MONITORING}
-    return names | scrapes | {Edge(f"namespace:{SITE['INGRESS_NAMESPACE']}", "gateway", API_PORT)}
+    alerts = {Edge("gateway", f"{namespace}/alertmanager", 9093) for namespace in MONITORING}
+    return names | scrapes | alerts | {Edge(f"namespace:{SITE['INGRESS_NAMESPACE']}", "gateway", API_PORT)}
 
 
 def _edges_of_the_operators() -> set[Edge]:
@@ -158,18 +160,60 @@ def _edges_of_the_operators() -> set[Edge]:
     return edges
 
 
+def _scraped() -> list[tuple[str, Resource]]:
+    """Each pod's role with an endpoint at which a monitor scrapes it: through its Service, or directly."""
+    resources = production_builds.production()
+    services = of_kind(resources, "Service").values()
+    by_service = of_kind(resources, "ServiceMonitor")["payflow"]["spec"]
+    selectors = [
+        {"matchLabels": service["spec"]["selector"]}
+        for service in services
+        if matches(by_service["selector"], service["metadata"].get("labels", {}))
+    ]
+    monitors = [(selector, endpoint) for selector in selectors for endpoint in by_service["endpoints"]]
+    for monitor in of_kind(resources, "PodMonitor").values():
+        monitors += [(monitor["spec"]["selector"], each) for each in monitor["spec"]["podMetricsEndpoints"]]
+    roles = [pod for pod in pods() if pod.name in facts.ROLES]
+    return [(pod.name, endpoint) for pod in roles for selector, endpoint in monitors if matches(selector, pod.labels)]
+
+
+def test_every_role_is_scraped_once() -> None:
+    """A process that two monitors scrape would count twice in every sum. APIs are found by their Service, others by their pod."""
+    assert sorted(name for name, _ in _scraped()) == sorted(facts.ROLES)
+    by_service = {name for name, endpoint in _scraped() if "targetPort" in endpoint}
+    assert by_service == set(of_kind(production_builds.production(), "Service")) & set(facts.ROLES)
+
+
 def test_every_role_is_scraped_under_its_name() -> None:
-    """Prometheus finds every role by a port that it has, and gives its metrics the labels that the rules select."""
-    monitor = of_kind(production_builds.production(), "PodMonitor")["payflow"]["spec"]
-    scraped = {pod.name for pod in pods() if matches(monitor["selector"], pod.labels)}
-    assert scraped == set(facts.ROLES)
-    (endpoint,) = monitor["podMetricsEndpoints"]
-    assert {pod.ports[endpoint["port"]] for pod in pods() if pod.name in scraped} == {9100}
-    constant, copied = endpoint["relabelings"]
-    assert constant == {"targetLabel": "job", "replacement": "payflow"}
+    """Prometheus reads every role at its port for metrics, and gives its metrics the labels that the rules select."""
+    ports = {pod.name: pod.ports for pod in pods() if pod.name in facts.ROLES}
     # Prometheus replaces all special characters in the name of a label of a pod.
     label = "__meta_kubernetes_pod_label_" + re.sub(r"[^a-z0-9]", "_", "app.kubernetes.io/name")
-    assert copied == {"sourceLabels": [label], "targetLabel": "role"}
+    for name, endpoint in _scraped():
+        assert ports[name][endpoint.get("targetPort") or endpoint["port"]] == 9100, name
+        assert endpoint["relabelings"][:2] == [
+            {"targetLabel": "job", "replacement": "payflow"},
+            {"sourceLabels": [label], "targetLabel": "role"},
+        ], name
+
+
+def test_labels_of_our_metrics_are_kept() -> None:
+    """The operator gives a target of a ServiceMonitor the label `service`, with which Prometheus would rename ours."""
+    ours = {name for labels in promql.exported().values() for name in labels}
+    for _, endpoint in _scraped():
+        dropped = {each["regex"] for each in endpoint["relabelings"] if each.get("action") == "labeldrop"}
+        added = {"namespace", "pod", "container", "endpoint"} | ({"service"} if "targetPort" in endpoint else set())
+        assert added & ours == dropped, endpoint
+
+
+def test_the_gateway_reads_firing_alerts() -> None:
+    """It has the address of Alertmanager, and may connect to it and to nothing else of the monitoring namespaces."""
+    gateway = next(pod for pod in pods() if pod.name == "gateway")
+    assert gateway.environment["PAYFLOW_ALERTMANAGER_URL"] == SITE["ALERTMANAGER"]
+    reached = {
+        edge for edge in networks.allowed(production_builds.production(), pods()) if "observability" in edge.target
+    }
+    assert reached == {Edge("gateway", "namespace:observability/alertmanager", 9093)}
 
 
 def test_keda_reaches_postgres_alone() -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from deploy import programs
+from deploy.compose.up import ALERTMANAGER
 from deploy.local.home import REPOSITORY
 from deploy.local.roles import IDENTITIES
 from deploy.monitoring.prepare import prepare
+from payflow.evidence import LOKI_STREAMS
 from tests.harness import monitoring
 
 SERVICES: dict[str, dict[str, Any]] = monitoring.read(REPOSITORY / "deploy" / "compose" / "monitoring.yaml")["services"]
@@ -139,15 +142,55 @@ def test_no_secret_is_in_the_environment(name: str) -> None:
     assert [] == secret
 
 
-def test_log_lines_have_three_labels() -> None:
+@pytest.mark.parametrize("name", ["compose.alloy", "kubernetes.alloy"])
+def test_log_lines_have_three_labels(name: str) -> None:
     """Service, role and level: an id as a label would make a stream of each value. Loki refuses more than a few labels."""
-    text = (monitoring.FOLDER / "loki" / "compose.alloy").read_text()
+    text = (monitoring.FOLDER / "loki" / name).read_text()
     limits = monitoring.read(monitoring.FOLDER / "loki" / "loki.yml")["limits_config"]
 
     assert [", ".join(f'"{label}"' for label in LOG_LABELS)] == re.findall(
         r"stage\.label_keep \{\s+values = \[(.*)\]", text
     )
     assert limits["max_label_names_per_series"] <= 5
+
+
+@pytest.mark.parametrize("name", ["compose.alloy", "kubernetes.alloy"])
+def test_every_stream_has_the_label_service(name: str) -> None:
+    """`payflow ticket` reads streams with this label. A line that is no JSON has the name of its container or pod."""
+    text = (monitoring.FOLDER / "loki" / name).read_text()
+    (targets,) = re.findall(r"discovery\.relabel .*?^\}", text, flags=re.MULTILINE | re.DOTALL)
+    (labels,) = re.findall(r"stage\.labels \{\s+values = \{(.*)\}", text)
+
+    assert 'target_label  = "service"' in targets
+    assert labels.startswith('service = "",')
+    assert LOKI_STREAMS.startswith("{service=~")
+
+
+def test_the_public_address_is_probed(tmp_path: Path) -> None:
+    """With a public address, Prometheus probes it and so gets the end of its certificate; without one the list is empty."""
+    (files,) = SCRAPED["blackbox"]["file_sd_configs"]
+    (name,) = files["files"]
+    path = tmp_path / "monitoring" / "prometheus" / name
+    prepare(tmp_path)
+    assert [] == json.loads(path.read_text())
+
+    prepare(tmp_path, public_url="https://pay.example.org/")
+    (target,) = json.loads(path.read_text())
+    assert ["https://pay.example.org/livez"] == target["targets"]
+    assert {"probe": "public"} == target["labels"]
+    promtool = programs.find("promtool", hint="run `make programs`")
+    programs.output([promtool, "check", "config", str(path.parents[1] / "prometheus.yml")], what="promtool")
+    # The network that is not internal.
+    assert "operators" in SERVICES["blackbox-exporter"]["networks"]
+
+
+def test_the_gateway_reads_alerts_of_alertmanager() -> None:
+    """Both are in the network `alerts`, and the address that `make compose-up MONITORING=1` sets is that of the container."""
+    gateway = monitoring.read(REPOSITORY / "deploy" / "compose" / "compose.yaml")["services"]["gateway"]
+
+    assert "${PAYFLOW_ALERTMANAGER_URL:-}" == gateway["environment"]["PAYFLOW_ALERTMANAGER_URL"]
+    assert {"alerts"} == set(gateway["networks"]) & set(SERVICES["alertmanager"]["networks"])
+    assert "http://alertmanager:9093" == ALERTMANAGER
 
 
 def test_the_format_of_lnav_names_fields_of_our_lines() -> None:
