@@ -48,7 +48,7 @@ test: programs  ## Run all tests, or those below T=path
 test-fast: .venv/.installed  ## Run the tests that need no engines: unit, contracts, simulation, tidy, deploy (under a minute)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contracts tests/simulation tests/tidy tests/deploy
 
-drills: T := tests/chaos tests/integration/test_broker.py tests/e2e/test_live_events.py tests/e2e/test_monitoring.py tests/integration/payflow/test_cli.py \
+drills: T := tests/chaos tests/integration/test_broker.py tests/e2e/test_live_events.py tests/e2e/test_monitoring.py tests/e2e/test_trace_hops.py tests/integration/payflow/test_cli.py \
 	tests/e2e/test_money.py::test_thousands_of_transfers
 drills: programs  ## Run the numbered fault drills with their full numbers (T=path for one of them; an hour for all)
 	@PAYFLOW_DRILLS=full $(BIN)/python -m pytest -o timeout=1800 -rP $(T)

@@ -43,6 +43,11 @@ def print_timeline(timeline: Timeline, *, checks: bool) -> None:
 
     With `checks` also what an operator should look at.
     """
+    console.show(*timeline_tables(timeline, checks=checks))
+
+
+def timeline_tables(timeline: Timeline, *, checks: bool) -> tuple[Table, Table]:
+    """The steps, and everything else about the transfer, as `print_timeline` prints them."""
     table = console.table("time (UTC)", ">ms", ">gap", "service", "step", "detail")
     before: datetime | None = None
     for step in timeline.steps:
@@ -63,7 +68,7 @@ def print_timeline(timeline: Timeline, *, checks: bool) -> None:
     if timeline.unavailable:
         facts.append(("unavailable", console.plain(f"{', '.join(timeline.unavailable)} (steps may be missing)")))
     facts.append(("customer", console.plain(timeline.summary)))
-    console.show(table, console.facts(facts))
+    return table, console.facts(facts)
 
 
 def print_overview(overview: Overview) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from payflow.client import PayFlow
     from payflow.search import SearchResult
     from payflow.transfer import Timeline
+
+    Follow = Callable[[Callable[[], Awaitable[Timeline]], bool], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,9 @@ class Known:
     "--until", metavar="TIME", callback=read_moment, help="Search before this time, or age such as 15m, 24h, 7d."
 )
 @click.option("--for-customer", is_flag=True, help="Print only the sentence for the customer.")
+@click.option(
+    "--follow", is_flag=True, help="Show it live until it is final. With --json: one document for each change."
+)
 @command.standard
 def trace(
     invocation: Invocation,
@@ -62,6 +68,7 @@ def trace(
     request_id: str | None,
     until: datetime | None,
     for_customer: bool,
+    follow: bool,
 ) -> None:
     """Show the timeline of the transfer ID, step by step.
 
@@ -74,9 +81,15 @@ def trace(
     """
     known = Known(transfer_id, key, user, request_id, until)
     known.check()
-    timeline, several, is_operator = invocation.call(lambda payflow: _read(payflow, known))
-    if timeline is None:
+    if follow and for_customer:
+        raise click.UsageError("use either --follow or --for-customer")
+    timeline, several, is_operator = invocation.call(
+        lambda payflow: _read(payflow, known, followed=_followed(invocation) if follow else None)
+    )
+    if several is not None:
         _print_several(invocation, several)
+    elif timeline is None:
+        pass
     elif invocation.as_json:
         invocation.print_json(timeline.document)
     elif for_customer:
@@ -87,23 +100,40 @@ def trace(
         tables.print_timeline(timeline, checks=is_operator)
 
 
-async def _read(payflow: PayFlow, known: Known) -> tuple[Timeline | None, SearchResult | None, bool]:
+def _followed(invocation: Invocation) -> Follow:
+    from payflow import following  # noqa: PLC0415 - loads rich
+
+    return lambda read, is_operator: following.follow(read, as_json=invocation.as_json, checks=is_operator)
+
+
+async def _read(
+    payflow: PayFlow, known: Known, *, followed: Follow | None
+) -> tuple[Timeline | None, SearchResult | None, bool]:
+    """The timeline, unless several transfers were found, or it was shown by `followed`."""
     is_operator = payflow.user is not None and payflow.user.is_operator
-    transfer_id = known.transfer_id
-    if transfer_id is None and not is_operator and known.user is None and known.key is not None:
+    found = await _find(payflow, known, is_operator=is_operator)
+    if not isinstance(found, str):
+        return None, found, is_operator
+    reader = payflow.operator if is_operator else payflow
+    if followed is None:
+        return await reader.timeline(found), None, is_operator
+    await followed(lambda: reader.timeline(found), is_operator)
+    return None, None, is_operator
+
+
+async def _find(payflow: PayFlow, known: Known, *, is_operator: bool) -> str | SearchResult:
+    """The id of the transfer, or the transfers found if there are several."""
+    if known.transfer_id is not None:
+        return known.transfer_id
+    if not is_operator and known.user is None and known.key is not None:
         own = await payflow.find_by_key(known.key)
         if own is None:
             raise NothingFound("no request with this key has arrived; sending it again with the same key is safe")
-        transfer_id = own.id
-    if transfer_id is None:
-        found = await payflow.operator.find_transfers(
-            idempotency_key=known.key, user=known.user, request_id=known.request_id, until=known.until
-        )
-        if len(found.items) != 1:
-            return None, _some(found), is_operator
-        transfer_id = found.items[0].transfer.id
-    timeline = await (payflow.operator if is_operator else payflow).timeline(transfer_id)
-    return timeline, None, is_operator
+        return own.id
+    found = await payflow.operator.find_transfers(
+        idempotency_key=known.key, user=known.user, request_id=known.request_id, until=known.until
+    )
+    return found.items[0].transfer.id if len(found.items) == 1 else _some(found)
 
 
 def _some(found: SearchResult) -> SearchResult:
@@ -115,8 +145,7 @@ def _some(found: SearchResult) -> SearchResult:
     raise NothingFound(f"no transfer accepted since {at} was found; search before that with --until {at}")
 
 
-def _print_several(invocation: Invocation, found: SearchResult | None) -> None:
-    assert found is not None, "either one or several"
+def _print_several(invocation: Invocation, found: SearchResult) -> None:
     if invocation.as_json:
         invocation.print_json(found.document)
         return

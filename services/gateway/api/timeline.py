@@ -12,6 +12,9 @@ ORDER = (
 )  # fmt: skip
 """The order of steps with the same time: the ledger's time is also the time of completion."""
 
+COMPLETED = "COMPLETED"
+FAILED = "FAILED"
+
 _RANK = {step: rank for rank, step in enumerate(ORDER)}
 
 
@@ -46,6 +49,20 @@ def merge(
         "unavailable": sorted(unavailable),
         # A transaction service of the release before does not send it.
         "as_of": known.get("as_of"),
+    }
+
+
+def of_outcome(transfer_id: str, outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """What the ledger's outcome says about a transfer, in the form of the transaction service's part.
+
+    The outcome never changes, and the status follows it.
+    """
+    is_posted = outcome["outcome"] == "posted"
+    return {
+        "transfer": {"id": transfer_id, "status": COMPLETED if is_posted else FAILED},
+        "steps": [],
+        "waiting_for": None,
+        "summary": "The money has arrived." if is_posted else "The transfer was not carried out. No money has moved.",
     }
 
 

@@ -17,7 +17,7 @@ from services.gateway import errors, idempotency, operations, responses, schemas
 from services.gateway.api import preference, timeline
 from services.gateway.api.waiting import LONG_POLLS
 from services.gateway.clients.notification import NotificationClient
-from services.gateway.clients.service import NOT_FOUND, attempt
+from services.gateway.clients.service import FAULT, NOT_FOUND, attempt
 from services.gateway.clients.transaction import TransferItem
 from services.gateway.clients.wallet import WalletClient
 from services.gateway.intake import INTAKE
@@ -169,16 +169,34 @@ async def get_timeline(request: web.Request) -> web.Response:
 async def read_timeline(request: web.Request, *, viewer: str | None) -> dict[str, Any]:
     """The merged timeline, as one user or (without viewer) as an operator may see it.
 
+    Without the transaction service an operator gets what the ledger decided. A user does not: only that service knows whose
+    transfer it is.
+
     Raises:
         TransferNotFound, Refusal
     """
     transfer_id = path_id(request, errors.TransferNotFound)
     upstreams = request.app[UPSTREAMS]
-    known = await upstreams.transaction.get_steps(transfer_id, viewer=viewer)
+    known, missing = None, None
+    try:
+        known = await upstreams.transaction.get_steps(transfer_id, viewer=viewer)
+    except Refusal as refusal:
+        if viewer is not None or refusal.status < FAULT:
+            raise
+        missing = refusal
     outcome, notifications = await asyncio.gather(
         _outcome(upstreams.wallet, transfer_id), _notifications(upstreams.notification, transfer_id)
     )
-    optional = {"wallet": outcome, "notification": notifications}
+    if known is None:
+        if not outcome:
+            assert missing is not None, "either the steps or why there are none"
+            raise missing
+        known = timeline.of_outcome(transfer_id, outcome)
+    optional = {
+        "transaction": known if missing is None else None,
+        "wallet": outcome,
+        "notification": notifications,
+    }
     return timeline.merge(
         known,
         outcome=outcome or None,

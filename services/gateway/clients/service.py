@@ -19,6 +19,8 @@ SIDE_SECONDS = 1.0
 """The deadline of a call whose result is optional."""
 
 NOT_FOUND = 404
+FAULT = 500
+"""The status of a refusal that says nothing about the request, and above it."""
 
 UNKNOWN_ROUTE = "not_found"
 

@@ -11,6 +11,9 @@ from services.gateway.clients import service
 from services.gateway.clients.dead_letters import DeadLetterClient
 from services.gateway.clients.service import Json, call
 
+STEPS_SECONDS = 3.0
+"""The deadline of the steps: without them an operator gets what the ledger knows."""
+
 
 class TransferItem(TypedDict):
     """One transfer of a batch, with the ids that follow it through the services."""
@@ -77,7 +80,9 @@ class TransactionClient(DeadLetterClient):
         """The steps of a transfer so far; without a viewer, for an operator."""
         path = f"/internal/transfers/{transfer_id}/steps"
         params = None if viewer is None else {"viewer": viewer}
-        steps: Json = await call(self._upstream, "GET", path, params=params, missing=TransferNotFound)
+        steps: Json = await call(
+            self._upstream, "GET", path, params=params, missing=TransferNotFound, seconds=STEPS_SECONDS
+        )
         return steps
 
     async def search(self, params: Mapping[str, str]) -> Json:

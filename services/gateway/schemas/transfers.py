@@ -142,7 +142,10 @@ class Timeline(Response):
     steps: list[Step]
     waiting_for: WaitingFor
     summary: str
-    unavailable: list[str] = Field(description="Services that did not respond within 1 s; their steps are missing.")
+    unavailable: list[str] = Field(
+        description="Services that did not respond in time; their steps are missing. With `transaction` among them (for "
+        "operators only) the status is that of the ledger's outcome."
+    )
     as_of: AwareDatetime | None = Field(description="The time of the server when it read the steps.")
 
 

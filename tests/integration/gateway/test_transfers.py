@@ -13,7 +13,7 @@ from redis.asyncio import Redis as Client
 
 from services.chassis.client import CONNECTIONS_MAX
 from services.contracts.identifiers import new_id
-from services.gateway.clients import service
+from services.gateway.clients import service, transaction
 from services.gateway.idempotency import KeyedRequest, hash_request
 from tests.integration.gateway.conftest import ApiClient, FakeServices, Open, eventually
 from tests.integration.gateway.upstream_fakes import NOW, Transaction, problem
@@ -572,6 +572,41 @@ async def test_timeline_names_unavailable_services(
         timeline = (await api.call("GET", f"{path}/{transfer_id}/timeline", token=bearer)).json()
         assert timeline["unavailable"] == ["notification", "wallet"]
         assert [step["step"] for step in timeline["steps"]] == ["accepted", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "sentence"),
+    [
+        ("posted", "COMPLETED", "The money has arrived."),
+        ("voided", "FAILED", "The transfer was not carried out. No money has moved."),
+    ],
+)
+@pytest.mark.parametrize("silent", [False, True])
+async def test_operators_see_the_outcome_without_the_transaction_service(
+    api: ApiClient, token: str, operator_token: str, monkeypatch: pytest.MonkeyPatch,
+    *, outcome: str, status: str, sentence: str, silent: bool,
+) -> None:  # fmt: skip
+    """What the ledger decided, with the missing service named; a user gets an error, as only that service knows the owner."""
+    monkeypatch.setattr(transaction, "STEPS_SECONDS", 0.2)
+    transfer_id = str(new_id())
+    api.fakes.wallet.responses[f"GET /internal/outcomes/{transfer_id}"] = {
+        "transfer_id": transfer_id, "outcome": outcome, "reason": None, "at": NOW,
+    }  # fmt: skip
+    if silent:
+        api.fakes.transaction.silent = True
+    else:
+        await api.fakes.transaction.stop()
+
+    seen = await api.call("GET", f"/api/v1/ops/transfers/{transfer_id}/timeline", token=operator_token)
+    own = await api.call("GET", f"{TRANSFERS}/{transfer_id}/timeline", token=token)
+    nothing = await api.call("GET", f"/api/v1/ops/transfers/{new_id()}/timeline", token=operator_token)
+
+    timeline = seen.json()
+    assert (200, status, [outcome], sentence) == (
+        seen.status, timeline["status"], [step["step"] for step in timeline["steps"]], timeline["summary"],
+    )  # fmt: skip
+    assert "transaction" in timeline["unavailable"]
+    assert [504 if silent else 503] * 2 == [own.status, nothing.status]
 
 
 def _known(fakes: FakeServices, transfer_id: str) -> None:

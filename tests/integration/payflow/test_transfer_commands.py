@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import uuid
 from collections import deque
@@ -11,8 +12,11 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
+from payflow import following
 from payflow.errors import GatewayUnreachable
+from payflow.limits import INTERACTIVE
 from payflow.operations import Overview
+from payflow.transfer import Timeline
 from payflow.watching import Screen, sparkline
 from tests.integration.payflow.conftest import ALICE
 from tests.integration.payflow.test_cli import CURRENCIES, OVERVIEW, TRANSFER_ID, login, one_line
@@ -208,6 +212,52 @@ async def test_trace_says_since_when_it_waits(gateway: Any, run: Any, timeline: 
 
     assert "since        40.0 s after picked_up (transaction)\n" in ran.out
     assert "docs/operations/transfer-takes-too-long.md" in ran.out
+
+
+# trace --follow
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_follow_until_final(gateway: Any, faults: Any, run: Any, timeline: Any, *, as_json: bool) -> None:
+    """In a pipe each change once, until the transfer is final; a gateway that does not respond for a while is reported."""
+    route = f"/ops/transfers/{TRANSFER_ID}/timeline"
+    waiting = timeline(TRANSFER_ID, waiting_for="relay")
+    gateway.documents[route] = timeline(TRANSFER_ID)
+    unavailable = [faults.refuse(503, "database_unavailable")] * INTERACTIVE.attempts_max
+    gateway.fail(f"GET {route}", *[faults.document(waiting)] * 2, *unavailable, faults.document(waiting))
+    await login(run)
+
+    ran = await run("trace", TRANSFER_ID, "--follow", *(["--json"] if as_json else []))
+
+    assert (0, 1) == (ran.code, len(ran.err.splitlines()))
+    assert "database_unavailable" in ran.err
+    if as_json:
+        assert ["PENDING", "COMPLETED"] == [json.loads(line)["status"] for line in ran.out.splitlines()]
+    else:
+        assert (1, 1) == (ran.out.count("accepted"), ran.out.count("waits for relay"))
+        assert ran.out.splitlines()[-1].startswith("COMPLETED: ")
+
+
+async def test_follow_nothing(gateway: Any, run: Any) -> None:
+    """An unknown transfer ends it with one line, and so does a second form of the output."""
+    await login(run)
+
+    unknown = await run("trace", TRANSFER_ID, "--follow")
+    assert 1 == unknown.code
+    one_line(unknown)
+    assert 2 == (await run("trace", TRANSFER_ID, "--follow", "--for-customer")).code
+
+
+def test_followed_on_a_terminal(timeline: Any) -> None:
+    """The timeline is drawn in place; an error stands below the last one."""
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=True, width=120, color_system=None)
+    with Live(console=console, auto_refresh=False) as live:
+        screen = following.Screen(live, checks=True)
+        screen.show(Timeline.read(timeline(TRANSFER_ID, waiting_for="relay")))
+        screen.report(GatewayUnreachable("http://127.0.0.1:1", "connection refused"))
+    assert "check" in drawn.getvalue()
+    assert "connection refused" in drawn.getvalue()
 
 
 # stuck, queue --watch
