@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+
+from payflow import log_line
+from payflow.log_line import Subject
 
 SECONDS = 5.0
 """The deadline for each source."""
@@ -92,15 +95,14 @@ async def read_local_metrics(processes: Mapping[str, str]) -> dict[str, Any]:
     return {name: lines for name, lines in found.items() if lines}
 
 
-async def read_loki(loki: str, needles: Sequence[str], window: Window) -> list[dict[str, Any]]:
-    """The log lines of the window that contain one of the ids, the oldest first.
+async def read_loki(loki: str, subject: Subject, window: Window) -> list[dict[str, Any]]:
+    """The log lines of the window about a transfer, the oldest first.
 
     Raises:
         Unreachable
     """
-    pattern = "|".join(needles)
     params = {
-        "query": f"{LOKI_STREAMS} |~ `{pattern}`",
+        "query": f"{LOKI_STREAMS} |~ `{subject.pattern()}`",
         "start": str(int(window.since.timestamp() * 1e9)),
         "end": str(int(window.until.timestamp() * 1e9)),
         "limit": str(LINES_MAX),
@@ -112,14 +114,15 @@ async def read_loki(loki: str, needles: Sequence[str], window: Window) -> list[d
         found = [(int(at), stream["stream"], line) for stream in streams for at, line in stream["values"]]
     except (KeyError, TypeError, ValueError) as error:
         raise Unreachable("the response is not that of Loki") from error
-    return [
-        _line(str(labels.get("service", "loki")), line, needles)
+    lines = (
+        log_line.read_line(str(labels.get("service", "loki")), line, subject)
         for _, labels, line in sorted(found, key=lambda each: each[0])
-    ]
+    )
+    return [line for line in lines if line is not None]
 
 
-def read_log_files(folder: Path, needles: Sequence[str]) -> list[dict[str, Any]]:
-    """The lines of a local stack's log files that contain one of the ids, the oldest first; the newest 2,000.
+def read_log_files(folder: Path, subject: Subject) -> list[dict[str, Any]]:
+    """The lines of a local stack's log files about a transfer, the oldest first; the newest 2,000.
 
     Raises:
         Unreachable: the folder cannot be read.
@@ -127,10 +130,10 @@ def read_log_files(folder: Path, needles: Sequence[str]) -> list[dict[str, Any]]
     found: deque[dict[str, Any]] = deque(maxlen=LINES_MAX)
     try:
         lines = [
-            _line(file.name.partition(".")[0], line, needles)
+            line
             for file in sorted(folder.glob("*.log*"))
-            for line in _lines(file)
-            if any(needle in line for needle in needles)
+            for text in _lines(file)
+            if (line := log_line.read_line(file.name.partition(".")[0], text, subject)) is not None
         ]
     except OSError as error:
         raise Unreachable(f"{folder}: {error.strerror}") from error
@@ -144,24 +147,6 @@ def _lines(file: Path) -> Iterator[str]:
         opened.seek(max(0, size - FILE_BYTES_MAX))
         for raw in opened:
             yield raw.decode(errors="replace")
-
-
-def _line(source: str, line: str, needles: Sequence[str]) -> dict[str, Any]:
-    try:
-        document = json.loads(line)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        return {"source": source, "line": line.strip()}
-    return {"source": source} | {name: _own(value, needles) for name, value in document.items()}
-
-
-def _own(value: Any, needles: Sequence[str]) -> Any:
-    """Of a list about several transfers, only what is about this one."""
-    if not isinstance(value, list):
-        return value
-    own = [each for each in value if any(needle in str(each) for needle in needles)]
-    return own or value
 
 
 async def _get(url: str, params: Mapping[str, str]) -> Any:

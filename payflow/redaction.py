@@ -13,18 +13,22 @@ from typing import Any
 REDACTED = "[redacted]"
 
 _NAMES = re.compile(
-    r"passw|passphrase|secret|token(?!_type)|authorization|cookie|credential|api_?key|private|signing_key|service_key|totp|otp_"
+    r"passw|passphrase|\bpwd|secret|token(?!_type)|authorization|cookie|credential|api_?key|private|signing_key|service_key|totp|otp_"
     r"|recovery|dsn$|_url$|^key$|idempotency_key",
     re.IGNORECASE,
 )
 """Parts of the names of fields whose values are never shown. Addresses of engines contain passwords."""
 
 _CUSTOMER_TEXT = frozenset({"description", "metadata", "name", "title", "body"})
-"""What customers wrote, or their names."""
+"""What customers wrote, or their names, in a document about a transfer. Elsewhere a name may be that of a queue."""
+
+_NEVER = frozenset({"description", "metadata", "full_name", "display_name", "note", "iban", "phone"})
+"""Fields with what customers wrote, wherever they stand."""
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*KEY-----.*?(-----END [A-Z ]*KEY-----|$)", re.DOTALL), REDACTED),
-    (re.compile(r"\b\w+://[^/\s:@\"']*:[^/\s@\"']+@"), f"{REDACTED}@"),
+    # Up to the last @: a password may contain one, or a slash.
+    (re.compile(r"\b[\w+.-]+://[^\s\"'<>]*@"), f"{REDACTED}@"),
     (re.compile(r"otpauth://\S+"), REDACTED),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), rf"\1 {REDACTED}"),
     (re.compile(r"\beyJ[\w-]+(\.[\w-]+){0,2}"), REDACTED),
@@ -33,7 +37,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(password|passwd|secret|token|api[_-]?key)(\"?\s*[=:]\s*\"?)[^\s\",;&]+"), rf"\1\2{REDACTED}"),
     # A run of upper case, lower case and digits is a key; ids and hashes have no upper case.
     (re.compile(r"(?<![\w/+])(?=[\w/+-]*[a-z])(?=[\w/+-]*[A-Z])(?=[\w/+-]*\d)[\w/+-]{24,}={0,2}"), REDACTED),
-    (re.compile(r"[\w.+%'-]+@(?=[\w-]+(\.[\w-]+)+)"), "***@"),
+    # The @ may be encoded for a URL or for JSON. The characters = / ? & are left out: they stand before addresses in logs.
+    (re.compile(r"(?i)(?<![\w.!#$%'*+^`~-])[\w.!#$%'*+^`~-]+(@|%40|\\u0040)(?=[\w-]+(\.[\w-]+)+)"), "***@"),
+    (re.compile(r"(?i)\"[^\"\s@]+( [^\"\s@]+)*\\?\"@(?=[\w-]+(\.[\w-]+)+)"), "***@"),
 )
 
 
@@ -59,6 +65,6 @@ def without_text(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _field(name: str, value: Any) -> Any:
-    if _NAMES.search(name) and value is not None and not isinstance(value, bool | int | float):
+    if (_NAMES.search(name) or name in _NEVER) and value is not None and not isinstance(value, bool | int | float):
         return REDACTED
     return redact(value)

@@ -7,7 +7,8 @@ import json
 import os
 import platform
 import zipfile
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib import metadata
@@ -18,17 +19,14 @@ from payflow import evidence, redaction
 from payflow.client import PayFlow
 from payflow.errors import PayFlowError
 from payflow.evidence import Unreachable, Window
+from payflow.log_line import Subject
 from payflow.request import timestamp
-from payflow.search import FoundTransfer
 from payflow.transfer import Timeline
 
 BEFORE = timedelta(minutes=5)
 AFTER = timedelta(minutes=5)
 WINDOW_MAX = timedelta(hours=6)
 """The metrics and lines that belong to a transfer; later ones of a transfer that waits for days add nothing."""
-
-NEEDLE_LENGTH_MIN = 8
-"""A shorter request id occurs in lines of other requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +84,16 @@ async def collect(payflow: PayFlow, transfer_id: str, sources: Sources) -> Ticke
     found = await payflow.operator.find_transfers(transfer_id=transfer_id)
     ticket = Ticket(timeline.transfer_id)
     ticket.add("trace.json", timeline.document)
-    needles = [timeline.transfer_id]
+    subject = Subject(timeline.transfer_id)
     for item in found.items:
         ticket.add("transfer.json", redaction.without_text(item.transfer.document))
-        needles += _request(item)
+        users = frozenset({item.user_id, item.recipient_id or item.user_id})
+        subject = Subject(timeline.transfer_id, item.request_id or None, users)
     window = _window(timeline)
     await ticket.attempt("overview.json", _overview(payflow))
     await ticket.attempt("proof.json", _proof(payflow))
     await ticket.attempt("metrics.json", _metrics(sources, window))
-    await _add_lines(ticket, sources, needles, window=window)
+    await _add_lines(ticket, sources, subject, window=window)
     ticket.add("versions.json", await _versions(sources))
     ticket.files["README.txt"] = _read_me(ticket, timeline, window)
     return ticket
@@ -110,28 +109,30 @@ async def _proof(payflow: PayFlow) -> Any:
 
 async def _metrics(sources: Sources, window: Window) -> Any:
     if sources.prometheus is not None:
-        return {"window": _bounds(window), "series": await evidence.read_metrics(sources.prometheus, window)}
+        async with _named("Prometheus at PAYFLOW_PROMETHEUS_URL"):
+            return {"window": _bounds(window), "series": await evidence.read_metrics(sources.prometheus, window)}
     if not sources.processes:
         raise Unreachable("PAYFLOW_PROMETHEUS_URL is not set, and this is not the gateway of a local stack")
     now = await evidence.read_local_metrics(sources.processes)
     return {"at": timestamp(evidence.utc_now()), "note": "values now, without Prometheus", "processes": now}
 
 
-async def _add_lines(ticket: Ticket, sources: Sources, needles: list[str], *, window: Window) -> None:
+async def _add_lines(ticket: Ticket, sources: Sources, subject: Subject, *, window: Window) -> None:
     name = "logs.jsonl"
     try:
-        lines = await _lines(sources, needles, window)
+        lines = await _lines(sources, subject, window)
     except Unreachable as error:
         ticket.missing[name] = redaction.redact_text(str(error))
     else:
         ticket.files[name] = evidence.joined([redaction.redact(line) for line in lines])
 
 
-async def _lines(sources: Sources, needles: list[str], window: Window) -> list[dict[str, Any]]:
+async def _lines(sources: Sources, subject: Subject, window: Window) -> list[dict[str, Any]]:
     if sources.loki is not None:
-        return await evidence.read_loki(sources.loki, needles, window)
+        async with _named("Loki at PAYFLOW_LOKI_URL"):
+            return await evidence.read_loki(sources.loki, subject, window)
     if sources.logs is not None:
-        return evidence.read_log_files(sources.logs, needles)
+        return evidence.read_log_files(sources.logs, subject)
     raise Unreachable("PAYFLOW_LOKI_URL is not set, and this is not the gateway of a local stack")
 
 
@@ -147,10 +148,13 @@ async def _versions(sources: Sources) -> dict[str, Any]:
     return found
 
 
-def _request(item: FoundTransfer) -> list[str]:
-    # The needles are also a regular expression of Loki: the characters of a request id need no escape but the point.
-    request_id = item.request_id
-    return [request_id] if len(request_id) >= NEEDLE_LENGTH_MIN else []
+@asynccontextmanager
+async def _named(source: str) -> AsyncIterator[None]:
+    """Name the source in its error. Its address may contain a password."""
+    try:
+        yield
+    except Unreachable as error:
+        raise Unreachable(f"{source}: {error}") from error
 
 
 def _window(timeline: Timeline) -> Window:

@@ -17,7 +17,10 @@ async def test_everything_about_one_transfer(stack: Stack, alice: Person, bob: P
     """The archive has trace, transfer, overview, proof, metrics, lines and versions, and no secret of the stack or the test."""
     note = f"for {alice.email} {uuid4().hex}"
     body = {"amount": 1, "currency": "USD", "to": {"wallet_id": bob.wallet_id}, "description": note}
-    sent = await alice.post("/transfers", body, key=uuid4().hex, headers={"Prefer": "wait=20"})
+    sent = await alice.post(
+        "/transfers", body, key=uuid4().hex, headers={"Prefer": "wait=20", "X-Request-Id": "transaction"}
+    )
+    other = (await alice.post("/transfers", body, key=uuid4().hex, headers={"X-Request-Id": "transaction"})).body["id"]
     transfer = sent.body["id"]
     # The command line finds the local stack of its gateway below the working folder.
     (tmp_path / ".payflow").symlink_to(stack.home)
@@ -41,9 +44,10 @@ async def test_everything_about_one_transfer(stack: Stack, alice: Person, bob: P
     assert {"transaction-relay", "wallet"} <= set(json.loads(texts["metrics.json"])["processes"])
     assert "payflow_build_info" in texts["versions.json"]
     assert transfer in texts["README.txt"]
+    assert other not in "".join(texts.values())
     (tmp_path / "checked").mkdir()
     (tmp_path / "checked" / "ticket.log").write_text("\n".join(texts.values()))
     secrets = leaks.known_secrets() | leaks.secrets_of(stack.home)
     assert [] == leaks.search(tmp_path / "checked", secrets | {note, alice.email, bob.email})
     assert (1, 1) == (again[0], len(again[2].strip().splitlines()))
-    assert (0, True) == (remote[0], "missing: logs.jsonl: no connection" in remote[2]), remote
+    assert (0, True) == (remote[0], "missing: logs.jsonl: Loki at PAYFLOW_LOKI_URL: no connection" in remote[2]), remote

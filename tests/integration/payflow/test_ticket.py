@@ -16,6 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from payflow import evidence
+from payflow.log_line import Subject
 from tests.harness import promql
 from tests.integration.payflow.conftest import Faults
 from tests.integration.payflow.test_cli import OVERVIEW, TRANSFER_ID, login, one_line, proof
@@ -87,12 +88,20 @@ async def test_metrics_and_lines(
     """Series of the transfer's time, and its lines in their order, redacted; the archive is private."""
     sample = {"metric": {"queue": "q"}, "values": [[1767323045, "3"]]}
     line = json.dumps(
-        {"event": "call_failed", "email": "bob@example.com", "authorization": "x", "detail": f"Bearer {TOKEN}"}
+        {
+            "event": "call_failed",
+            "request_id": "order-1234",
+            "email": "bob@example.com",
+            "authorization": "x",
+            "detail": f"Bearer {TOKEN}",
+        }
     )
     servers.responses = {
         "/api/v1/query_range": {"status": "success", "data": {"result": [sample]}},
         "/loki/api/v1/query_range": {
-            "data": {"result": [{"stream": {"service": "wallet"}, "values": [["20", "later"], ["10", line]]}]}
+            "data": {
+                "result": [{"stream": {"service": "wallet"}, "values": [["20", f"later {TRANSFER_ID}"], ["10", line]]}]
+            }
         },
     }
     monkeypatch.setenv("PAYFLOW_PROMETHEUS_URL", servers.url)
@@ -107,9 +116,10 @@ async def test_metrics_and_lines(
     assert {*evidence.SERIES, "ALERTS"} == set(json.loads(made["metrics.json"])["series"])
     lines = [json.loads(each) for each in made["logs.jsonl"].splitlines()]
     assert ["call_failed", None] == [each.get("event") for each in lines]
-    assert {"source": "wallet", "line": "later"} == lines[1]
+    assert {"source": "wallet", "line": f"later {TRANSFER_ID}"} == lines[1]
     [(_, query)] = [each for each in servers.queries if each[0].startswith("/loki")]
-    assert f'{{service=~".+"}} |~ `{TRANSFER_ID}|order-1234`' == query["query"]
+    pattern = Subject(TRANSFER_ID, "order-1234").pattern()
+    assert f'{{service=~".+"}} |~ `{pattern}`' == query["query"]
     whole = "\n".join(made.values())
     assert not [text for text in (TOKEN, "bob@example.com", "rent", "alice@example.com") if text in whole]
     assert "Waits for: wallet" in made["README.txt"]
@@ -157,7 +167,8 @@ async def test_what_could_not_be_reached(
     result, made = json.loads(ran.out), files(f"ticket-{TRANSFER_ID}.zip")
     assert 0 == ran.code
     assert {"overview.json", "proof.json", "metrics.json", "logs.jsonl"} == set(result["missing"])
-    assert "no response within 0.2 s" == result["missing"]["metrics.json"]
+    assert "Prometheus at PAYFLOW_PROMETHEUS_URL: no response within 0.2 s" == result["missing"]["metrics.json"]
+    assert result["missing"]["logs.jsonl"].startswith("Loki at PAYFLOW_LOKI_URL: no connection (")
     assert {"README.txt", "trace.json", "transfer.json", "versions.json"} == set(made) == set(result["files"])
     assert all(name in made["README.txt"] for name in result["missing"])
     assert "hunter2" not in ran.out + "\n".join(made.values())

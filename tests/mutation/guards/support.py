@@ -7,10 +7,13 @@ from tests.mutation.mutant import Change, Mutant
 ALERTMANAGER = "services/gateway/clients/alertmanager.py"
 SEARCH = "services/transaction/commands_search.py"
 TICKET = "payflow/ticket.py"
+LOG_LINE = "payflow/log_line.py"
 
 ALERTS = "tests/integration/gateway/test_alerts.py"
 SEARCHES = "tests/integration/transaction/test_search.py"
 TICKETS = "tests/integration/payflow/test_ticket.py"
+LOG_LINES = "tests/unit/payflow/test_log_line.py"
+TIMELINES = "tests/integration/gateway/test_transfers.py"
 COMMANDS = "tests/integration/payflow/test_transfer_commands.py"
 LINES = f"{TICKETS}::test_metrics_and_lines"
 LOCAL = f"{TICKETS}::test_the_logs_of_the_local_stack"
@@ -53,9 +56,37 @@ MUTANTS = (
     Mutant(
         name="ticket-with-others-transfers",
         guard="of a line about several transfers only the part about this one is written",
-        changes=[Change("payflow/evidence.py", "    return own or value\n", "    return value\n")],
+        changes=[
+            Change(
+                LOG_LINE,
+                "    own = [member for member in value if _is_about(member, subject)]\n",
+                "    own = list(value)\n",
+            )
+        ],
         works=LINES,
         caught_by=[LOCAL],
+    ),
+    Mutant(
+        name="ticket-lines-of-a-word",
+        guard="a ticket has no line of other transfers, whatever request id the client chose",
+        changes=[
+            Change(LOG_LINE, "    if subject.transfer_id not in text and not _is_of_request(", "    if False and (")
+        ],
+        works=f"{LOG_LINES}::test_its_own_lines",
+        caught_by=[f"{LOG_LINES}::test_lines_of_others"],
+    ),
+    Mutant(
+        name="outcome-for-any-user",
+        guard="without the transaction service, which knows the owner, only operators see the outcome of a transfer",
+        changes=[
+            Change(
+                "services/gateway/api/transfers.py",
+                "if viewer is not None or refusal.status < FAULT:",
+                "if refusal.status < FAULT:",
+            )
+        ],
+        works=f"{TIMELINES}::test_timeline_is_merged",
+        caught_by=[f"{TIMELINES}::test_operators_see_the_outcome_without_the_transaction_service"],
     ),
     Mutant(
         name="ticket-with-another-systems-logs",

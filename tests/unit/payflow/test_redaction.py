@@ -22,7 +22,10 @@ SECRETS = (
     "otpauth://totp/PayFlow:bob%40example.com?secret=JBSWY3DPEHPK3PXP&issuer=PayFlow",
     "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----",
 )
-ADDRESSES = ("alice@example.com", "o'hara+pay@mail.example.co.uk", "a.b_c-d@x.org")
+ADDRESSES = (
+    "alice@example.com", "o'hara+pay@mail.example.co.uk", "a.b_c-d@x.org", "j\u00fcrgen@ex\u00e4mple.de", "a!b#c$d@x.org",
+    '"a quoted name"@x.org',
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -52,6 +55,8 @@ def test_a_field_with_the_name_of_a_secret(name: str, value: Any) -> None:
     [
         ("postgres://payflow:hunter2@db:5432/wallet", f"{REDACTED}@db:5432/wallet"),
         ("amqp://user:p%40ss@rabbit", f"{REDACTED}@rabbit"),
+        ("redis://:pa/ss@w0rd@cache:6379/0", f"{REDACTED}@cache:6379/0"),
+        ("postgresql+asyncpg://a:b@db/x and amqp://c:d@mq", f"{REDACTED}@db/x and {REDACTED}@mq"),
         ("password=hunter2, next", f"password={REDACTED}, next"),
         ('{"secret": "hunter2"}', f'{{"secret": "{REDACTED}"}}'),
         ("Authorization: Basic YWxhZGRpbg==", f"Authorization: Basic {REDACTED}"),
@@ -68,6 +73,32 @@ def test_no_whole_address(address: str) -> None:
     domain = address.partition("@")[2]
 
     assert f"to ***@{domain}, twice" == redact_text(f"to {address}, twice")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GET /recipients?email=alice%40example.com&x=1", "GET /recipients?email=***@example.com&x=1"),
+        (r'{"email": "alice\u0040example.com"}', '{"email": "***@example.com"}'),
+        ("Alice <alice@example.com>", "Alice <***@example.com>"),
+    ],
+)
+def test_an_encoded_address(text: str, expected: str) -> None:
+    """Also as a part of a URL and with an escape of JSON."""
+    assert expected == redact_text(text)
+
+
+def test_a_long_line_is_searched_in_linear_time() -> None:
+    """A line without an address is not searched again from each of its characters."""
+    long = "a" * 200_000
+
+    assert long == redact_text(long)
+
+
+@pytest.mark.parametrize("name", ["description", "metadata", "full_name", "iban"])
+def test_customers_text_at_any_depth(name: str) -> None:
+    """It is also removed from log lines."""
+    assert {"a": [{name: REDACTED, "id": ID}]} == redact({"a": [{name: "rent for Anna", "id": ID}]})
 
 
 def test_what_a_reader_needs_stays() -> None:
