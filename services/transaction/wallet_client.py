@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.chassis import telemetry
+from services.chassis.body import InvalidRequest
 from services.chassis.client import Upstream, UpstreamTimeout, UpstreamUnavailable
 from services.contracts.messages import TransferCommand, format_time
+from services.contracts.refusal import Refusal
 from services.transaction.store import WalletFacts
 
 CALL_SECONDS = 5.0
@@ -55,11 +57,28 @@ class WalletClient:
             }
             for command in commands
         ]
+        response = None
         if telemetry.recorder is not None:
-            # Only then: a wallet of the release before refuses the field.
-            items = [item | {"traceparent": it.traceparent} for item, it in zip(items, commands, strict=True)]
-        response = await self._upstream.call("POST", "/internal/post", body={"items": items}, seconds=CALL_SECONDS)
+            response = await self._post_traced(items, commands)
+        if response is None:
+            response = await self._post(items)
         return [_response(item) for item in response["items"]]
+
+    async def _post(self, items: Sequence[Mapping[str, Any]]) -> Any:
+        return await self._upstream.call("POST", "/internal/post", body={"items": items}, seconds=CALL_SECONDS)
+
+    async def _post_traced(self, items: Sequence[Mapping[str, Any]], commands: Sequence[TransferCommand]) -> Any:
+        """Post with the trace context of each item; None from a wallet of an earlier release, which does not know the field.
+
+        That wallet refuses the batch before it posts anything, as it does with one that has a malformed item.
+        """
+        traced = [{**item, "traceparent": it.traceparent} for item, it in zip(items, commands, strict=True)]
+        try:
+            return await self._post(traced)
+        except Refusal as refusal:
+            if refusal.code != InvalidRequest.code:
+                raise
+            return None
 
     async def void(self, transfers: Sequence[tuple[UUID, bytes]], reason: str) -> list[WalletResponse]:
         """Void each transfer (id, request hash) that is not decided; the outcome of each, in order."""

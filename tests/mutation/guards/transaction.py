@@ -445,4 +445,17 @@ MUTANTS = (
             "tests/integration/transaction/test_simulated_failures.py::test_outside_demo_mode_the_field_is_unknown"
         ],
     ),
+    Mutant(
+        name="trace-context-forced-on-a-wallet",
+        guard="a wallet that does not know the trace context gets the batch without it",
+        changes=[
+            Change(
+                "services/transaction/wallet_client.py",
+                "            if refusal.code != InvalidRequest.code:\n                raise\n            return None\n",
+                "            raise refusal\n",
+            )
+        ],
+        works="tests/integration/transaction/test_path.py::test_transfer_is_completed",
+        caught_by=["tests/integration/transaction/test_two_releases.py::test_wallet_that_knows_no_trace_context"],
+    ),
 )
