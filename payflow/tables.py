@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from payflow import console
+from payflow import canary, console
 from payflow.account import SigningKeys
 from payflow.api_key import ApiKey
 from payflow.audit import AuditLog
@@ -117,7 +117,7 @@ def print_balance_sheet(sheet: BalanceSheet, currencies: Mapping[str, Currency])
     for row in sheet.currencies:
         currency = currencies.get(row.currency, Currency(row.currency, 0, row.currency))
         table.add_row(
-            console.plain(row.currency),
+            console.plain(f"{row.currency} (test)" if row.currency == canary.CURRENCY else row.currency),
             currency.format(row.customers),
             currency.format(row.external),
             Text(currency.format(row.sum), "bold red" if row.sum else "green"),

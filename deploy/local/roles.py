@@ -188,12 +188,11 @@ class Wiring:
         return variables
 
     def _canary(self, role: Role) -> dict[str, str]:
-        if role != CANARY:
+        """The address for the canary, and its secret, with which auth recognizes the canary's accounts."""
+        if role != CANARY and role.service != "auth":
             return {}
-        return {
-            "PAYFLOW_GATEWAY_URL": self.gateway_url,
-            "PAYFLOW_CANARY_SECRET": self._secrets.password("canary_secret"),
-        }
+        address = {"PAYFLOW_GATEWAY_URL": self.gateway_url} if role == CANARY else {}
+        return address | {"PAYFLOW_CANARY_SECRET": self._secrets.password("canary_secret")}
 
     def _identity(self, role: Role) -> dict[str, str]:
         public_keys = {identity: self._secrets.public_key(identity) for identity in IDENTITIES}

@@ -10,6 +10,7 @@ from services.auth import commands, schemas
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.rules.known_locations import LocationHasher
+from services.auth.rules.probes import Probes
 from services.auth.wakeup import Wakeup
 from services.chassis import audit
 from services.chassis.body import path_id, read_json, validate, validate_json
@@ -25,9 +26,7 @@ KEYRING: web.AppKey[Keyring] = web.AppKey("keyring")
 HASHING: web.AppKey[Hashing] = web.AppKey("hashing")
 WAKEUP: web.AppKey[Wakeup] = web.AppKey("wakeup")
 LOCATIONS: web.AppKey[LocationHasher] = web.AppKey("locations")
-
-LEASE_SECONDS = 60.0
-"""Lease of a claimed e-mail."""
+PROBES: web.AppKey[Probes] = web.AppKey("probes")
 
 
 def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
@@ -85,6 +84,7 @@ async def register(request: web.Request) -> web.Response:
         request.app[POOL],
         request.app[KEYRING],
         request.app[HASHING],
+        probes=request.app[PROBES],
         email=body.email,
         password=body.password,
         name=body.name,
@@ -362,9 +362,9 @@ async def claim_emails(request: web.Request) -> web.Response:
     """Claim e-mails to send, under a lease."""
     body = validate(schemas.CLAIM_EMAILS, await read_json(request))
     claimed = await commands.emails.claim_emails(
-        request.app[POOL], request.app[KEYRING], limit=body.limit, lease_seconds=LEASE_SECONDS
+        request.app[POOL], request.app[KEYRING], limit=body.limit, lease_seconds=commands.emails.LEASE_SECONDS
     )
-    return web.json_response(schemas.render_emails(claimed, LEASE_SECONDS))
+    return web.json_response(schemas.render_emails(claimed, commands.emails.LEASE_SECONDS))
 
 
 async def mark_email(request: web.Request) -> web.Response:

@@ -11,6 +11,7 @@ from services.auth import api, commands, retention
 from services.auth.keyring import Keyring, WrongSecret
 from services.auth.passwords import Hashing
 from services.auth.rules.known_locations import LocationHasher
+from services.auth.rules.probes import Probes
 from services.auth.rules.user import Role
 from services.auth.settings import AuthSettings, GrantSettings, MigrateSettings, RotateSettings
 from services.auth.wakeup import Wakeup
@@ -49,8 +50,16 @@ async def serve_api(settings: AuthSettings, runtime: Runtime) -> None:
         await _open_signing_key(pool, keyring)
         verifier = TokenVerifier(settings.identity_keys.public_keys, audience="auth")
         locations = LocationHasher(settings.auth_secret.get_secret_value())
+        secret = settings.canary_secret
         app = application(
-            pool, read_pool, keyring, hashing=hashing, wakeup=wakeup, locations=locations, verifier=verifier
+            pool,
+            read_pool,
+            keyring,
+            hashing=hashing,
+            wakeup=wakeup,
+            locations=locations,
+            probes=Probes(secret.get_secret_value() if secret else None),
+            verifier=verifier,
         )
         removing = retention.Retention(read_pool, days=settings.session_retention_days)
         runtime.run_beside(stack, removing.run(runtime))
@@ -65,6 +74,7 @@ def application(
     hashing: Hashing,
     wakeup: Wakeup,
     locations: LocationHasher,
+    probes: Probes,
     verifier: TokenVerifier,
 ) -> web.Application:
     """The application. The caller opens and closes its resources."""
@@ -75,6 +85,7 @@ def application(
     app[api.HASHING] = hashing
     app[api.WAKEUP] = wakeup
     app[api.LOCATIONS] = locations
+    app[api.PROBES] = probes
     api.add_routes(app, verifier)
     return app
 

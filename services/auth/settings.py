@@ -21,6 +21,9 @@ class AuthSettings(RoleSettings):
     auth_secret: Secret
     """Seals signing keys and second factors in the database. With another one auth does not start."""
 
+    canary_secret: Secret | None = None
+    """The passwords of the canary's accounts are derived from it; without it no address in `invalid` can be registered."""
+
     auth_pool_size_max: Annotated[int, Field(ge=2, le=100)] = 10
     """Connections for urgent work (2 to 100)."""
 

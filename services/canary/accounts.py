@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +10,7 @@ from payflow import PayFlow
 from payflow.canary import CURRENCY, EMAILS
 from payflow.errors import Problem
 from payflow.limits import Limits
+from services.contracts import probes
 
 LIMITS = Limits(attempts_max=4, retry_seconds=8.0)
 NAME = "Canary"
@@ -30,11 +29,6 @@ class Account:
         return (await self.payflow.balance(self.wallet_id, at=at)).balance
 
 
-def password(secret: str, email: str) -> str:
-    """The password of a probe account."""
-    return hmac.new(secret.encode(), email.encode(), hashlib.sha256).hexdigest()
-
-
 async def open_accounts(gateway: str, secret: str, stack: AsyncExitStack) -> tuple[Account, Account]:
     """Register the accounts if they are missing, log in, and open their wallets. The clients are closed with `stack`.
 
@@ -42,7 +36,7 @@ async def open_accounts(gateway: str, secret: str, stack: AsyncExitStack) -> tup
         PayFlowError: the gateway did not respond, or refused.
     """
     async with AsyncExitStack() as opening:
-        first, second = [await _open(gateway, email, password(secret, email), stack=opening) for email in EMAILS]
+        first, second = [await _open(gateway, email, probes.password(secret, email), stack=opening) for email in EMAILS]
         stack.push_async_exit(opening.pop_all())
     return first, second
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from prometheus_client import Counter, Histogram
 
 from services.chassis.database import Record
+from services.contracts.money import TEST_CURRENCY
 from services.transaction.expectation import Completions
 
 ACCEPTED = Counter("payflow_transfers_accepted_total", "Transfers recorded as PENDING.", ["kind"])
@@ -19,7 +20,9 @@ DURATION = Histogram(
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 90, 120),
 )
 MOVED = Counter(
-    "payflow_money_moved_minor_units_total", "Money of completed transfers, in minor units.", ["kind", "currency"]
+    "payflow_money_moved_minor_units_total",
+    "Money of completed transfers, in minor units; without that of the canary.",
+    ["kind", "currency"],
 )
 HOP_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 PUBLISH_WAIT = Histogram(
@@ -68,7 +71,7 @@ def count_finalized(rows: Sequence[Record]) -> None:
         COMPLETIONS.add(seconds, now=monotonic)
         if row["expected_by"] is not None:
             EXPECTED_ERROR.observe(now - row["expected_by"].timestamp())
-        if row["failure_code"] is None:
+        if row["failure_code"] is None and row["currency"] != TEST_CURRENCY:
             moved[row["kind"], row["currency"]] += row["amount"]
     for (kind, currency), amount in moved.items():
         MOVED.labels(kind, currency).inc(amount)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
+import aiohttp
 import pytest
 from prometheus_client import REGISTRY
 
 from deploy.local import seed
+from deploy.secrets.store import Secrets
 from payflow import PayFlow, canary
+from payflow.errors import Problem
 from payflow.transfer import Transfer
 from services.canary.accounts import open_accounts
 from services.canary.circle import Attempt, Circle
 from tests.harness.stack import Stack
 
-SECRET = "k3Vq9sZ1xT7pL5mB2nR8dF4wY6uH0aGc"
 WAIT_SECONDS = 60.0
 
 
@@ -32,6 +34,10 @@ def last_success() -> float:
     return value("job_last_success_timestamp_seconds", job="canary")
 
 
+def secret(stack: Stack) -> str:
+    return Secrets(stack.home / "secrets.json").password("canary_secret")
+
+
 async def fund(stack: Stack) -> Transfer | None:
     async with PayFlow(stack["gateway"], email=seed.OPERATOR, password=seed.PASSWORD) as operator:
         return await canary.fund(operator, wait_seconds=WAIT_SECONDS)
@@ -41,7 +47,7 @@ async def fund(stack: Stack) -> Transfer | None:
 async def circle(stack: Stack) -> AsyncIterator[Circle]:
     """The circle with its money, whichever test is the first."""
     async with AsyncExitStack() as clients:
-        accounts = await open_accounts(stack["gateway"], SECRET, clients)
+        accounts = await open_accounts(stack["gateway"], secret(stack), clients)
         circle = Circle(accounts)
         if not await accounts[0].payflow.wallets() or sum(await circle.balances()) == 0:
             before = transfers("completed")
@@ -69,12 +75,16 @@ async def test_the_money_circles(stack: Stack, circle: Circle) -> None:
 
 
 async def test_reports_show_it_apart_from_money(stack: Stack, circle: Circle) -> None:
-    """The balance sheet has it in a row of its own, and no e-mail is queued for it."""
+    """Its row of the balance sheet is marked, money moved does not count it, and no e-mail is queued for it."""
     await circle.run_once()
 
     async with PayFlow(stack["gateway"], email=seed.OPERATOR, password=seed.PASSWORD) as operator:
         own = await operator.open_wallet(canary.CURRENCY)
-        rows = {row.currency: row.customers for row in (await operator.operator.balance_sheet()).currencies}
+        sheet = await operator.operator.balance_sheet()
+    rows = {row.currency: row.customers for row in sheet.currencies}
+    marked = {row["currency"] for row in sheet.document["currencies"] if row["test"]}
+    async with aiohttp.ClientSession() as session, session.get(stack["metrics"]["transaction-worker-1"]) as response:
+        page = await response.text()
     money = await stack.query(
         "wallet", "SELECT count(*) FROM accounts WHERE owner_id = ANY($1) AND posted <> 0 AND currency <> 'XTS'",
         [(await account.payflow.wallets())[0].owner_id for account in circle.accounts],
@@ -87,7 +97,22 @@ async def test_reports_show_it_apart_from_money(stack: Stack, circle: Circle) ->
         "auth", "SELECT count(*) FROM emails JOIN users ON users.id = user_id WHERE users.email LIKE '%.invalid'"
     )
     assert canary.FUND + own.balance == rows[canary.CURRENCY]
+    assert {canary.CURRENCY} == marked
+    assert "payflow_transfers_total{" in page
+    assert 'currency="XTS"' not in page
     assert [0, 0, 0] == [money[0][0], emails[0][0], to_them[0][0]]
+
+
+async def test_its_addresses_cannot_be_registered(stack: Stack) -> None:
+    """The public registration refuses the domain and names the field, unless the password is that of the canary."""
+    async with PayFlow(stack["gateway"]) as client:
+        for email in ("canary-a@payflow.invalid", "canary-c@payflow.invalid", "Mallory@sub.INVALID"):
+            with pytest.raises(Problem) as refused:
+                await client.register(email, "correct horse", "Mallory")
+            assert ("invalid_request", ["email"]) == (
+                refused.value.code,
+                [error.field for error in refused.value.errors],
+            )
 
 
 async def test_an_unknown_transfer_is_sent_again_with_its_key(circle: Circle) -> None:

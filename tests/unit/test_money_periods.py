@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
-from services.auth import api as auth_api
+from services.auth.commands import emails as auth_emails
 from services.chassis import audit, broker, client, consumer, database, leaderless, outbox
 from services.contracts import limits, topology
 from services.contracts.money import AMOUNT_MAX, BALANCE_MAX, EXTERNAL_BALANCE_MAX
@@ -276,7 +276,7 @@ def test_a_block_is_half_a_megabyte() -> None:
     assert wallet_commands.SEAL_MAX <= chain.ROWS <= 10 * wallet_commands.SEAL_MAX
 
 
-@pytest.mark.parametrize("lease", [deliver.LEASE_SECONDS, auth_api.LEASE_SECONDS], ids=["deliveries", "emails"])
+@pytest.mark.parametrize("lease", [deliver.LEASE_SECONDS, auth_emails.LEASE_SECONDS], ids=["deliveries", "emails"])
 def test_a_lease_outlives_the_e_mail_it_is_for(lease: float) -> None:
     """Half of it is enough to look up the addresses, to connect, and for two e-mails at their slowest."""
     assert deliver.CONTACTS_SECONDS + channels.CONNECT_SECONDS + 2 * channels.SEND_SECONDS <= lease / 2

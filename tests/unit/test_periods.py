@@ -17,7 +17,7 @@ from payflow import events as client_events
 from payflow import limits as client_limits
 from payflow import retry as client_retry
 from payflow import session as client_session
-from services.auth import api, commands, passwords, rules, schemas, tokens
+from services.auth import commands, passwords, rules, schemas, tokens
 from services.auth.rules.emails import Kind
 from services.chassis import body, client, database, health, roles, server, service_tokens, watchdog
 from services.contracts import access_keys, limits
@@ -128,7 +128,7 @@ def test_leases_outlive_the_work() -> None:
     """What is claimed is not handed to another process while the first one still works on it within its own deadlines."""
     mail_seconds = channels.CONNECT_SECONDS + channels.SEND_SECONDS + channels.QUIT_SECONDS
 
-    assert api.LEASE_SECONDS > mail_seconds + deliver.CONTACTS_SECONDS
+    assert commands.emails.LEASE_SECONDS > mail_seconds + deliver.CONTACTS_SECONDS
     assert deliver.LEASE_SECONDS > mail_seconds + deliver.CONTACTS_SECONDS
     assert schemas.RETRY_SECONDS_MAX >= 2 * sender.RETRY_SECONDS_MAX
 

@@ -16,10 +16,12 @@ from services.auth.actions.sessions import Reason, Session
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.rules.emails import Kind
+from services.auth.rules.probes import Probes
 from services.auth.rules.user import Role, User
 from services.auth.store.accounts import Credentials
 from services.auth.wakeup import Wakeup
 from services.chassis import database, replication
+from services.chassis.body import InvalidParameter
 from services.chassis.database import Pool
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
@@ -36,6 +38,7 @@ async def register(
     keyring: Keyring,
     hashing: Hashing,
     *,
+    probes: Probes,
     email: str,
     password: str,
     name: str,
@@ -45,8 +48,11 @@ async def register(
     """Register a user, log them in, and queue an e-mail to verify their address. `location` is None if unknown.
 
     Raises:
+        InvalidParameter: the address is in a domain that is reserved for the canary.
         EmailTaken, TooManyLogins
     """
+    if not probes.may_register(email, password):
+        raise InvalidParameter("email", "is in the domain `invalid`, which no e-mail can reach")
     password_hash = await hashing.hash(password)
     user = User(id=new_id(), email=email, name=name, role=Role.USER)
     async with database.transaction(pool) as connection:

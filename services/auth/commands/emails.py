@@ -23,6 +23,9 @@ from services.chassis import database, replication
 from services.chassis.database import Connection, Pool
 from services.contracts.refusals.auth import EmailTokenInvalid, EmailVerified, UserNotFound
 
+LEASE_SECONDS = 60.0
+"""Lease of a claimed e-mail."""
+
 FORGOT_SECONDS = 0.1
 """Minimum duration of a reset request: far longer than its commit, so that the response time reveals nothing."""
 

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from services.chassis import tracing
 from services.contracts.api_keys import Scope
+from services.contracts.money import TEST_CURRENCY
 from services.contracts.refusal import FieldError, Refusal
 from services.gateway import errors, operations, responses, schemas
 from services.gateway.api import transfers
@@ -99,7 +100,9 @@ async def get_balance_sheet(request: web.Request) -> web.Response:
     All figures are those of `as_of`, and final. If a payment being posted could still change them, the request waits up to 2 s
     and then returns 409.
     """
-    return responses.document(await request.app[UPSTREAMS].wallet.get_balance_sheet())
+    sheet = await request.app[UPSTREAMS].wallet.get_balance_sheet()
+    rows = [row | {"test": row["currency"] == TEST_CURRENCY} for row in sheet["currencies"]]
+    return responses.document(sheet | {"currencies": rows})
 
 
 async def get_proof(request: web.Request) -> web.Response:

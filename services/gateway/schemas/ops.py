@@ -252,6 +252,7 @@ class CurrencySum(Response):
     customers: Total
     external: Total
     sum: Total
+    test: bool = Field(description="No money: the row of the currency for tests, which the canary uses.")
 
 
 class BalanceSheet(Response):

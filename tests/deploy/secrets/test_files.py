@@ -86,6 +86,7 @@ def test_a_container_knows_the_passwords_it_needs_and_no_other(folder: Path) -> 
     for name in facts.ROLES:
         assert held[f"service_key:{name}"] == {name}
     assert held["auth_secret"] == {"auth"}
+    assert held["canary_secret"] == {"canary", "auth"}
     assert held["redis"] == {"redis", "gateway", "auth", "notification-worker", "redis-exporter", "reset"}
     assert held["rabbitmq"] == {
         "reset",

@@ -20,11 +20,15 @@ from services.auth import app
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
 from services.auth.rules.known_locations import LocationHasher
+from services.auth.rules.probes import Probes
 from services.auth.wakeup import Wakeup
 from services.chassis.database import Pool
 from services.chassis.service_tokens import Identity, TokenSigner, TokenVerifier
 
 QUICK = Parameters(type=Type.ID, version=19, salt_len=16, hash_len=32, time_cost=1, memory_cost=8, parallelism=1)
+PROBE_SECRET = "k3Vq9sZ1xT7pL5mB2nR8dF4wY6uH0aGc"
+"""Of the canary."""
+
 SECRET = "kEu2-Zb9w_tQ4xHc8-Vn1r_Lm6yPd3-Gs5j"
 IDENTITIES = ("gateway", "auth", "wallet", "transaction", "transaction-worker", "notification", "notification-deliver")
 SEEDS = {name: base64.b64encode(secrets.token_bytes(32)).decode() for name in IDENTITIES}
@@ -109,6 +113,7 @@ async def running(
             hashing=hashing,
             wakeup=wakeup,
             locations=LocationHasher(SECRET),
+            probes=Probes(PROBE_SECRET),
             verifier=verifier,
         )
     )

@@ -34,6 +34,7 @@ WRONG = "/internal/register"
         (WRONG, {}, {"email", "password", "name"}),
         (WRONG, {"email": 1, "password": None, "name": []}, {"email", "password", "name"}),
         (WRONG, REGISTER | {"email": "alice"}, {"email"}),
+        (WRONG, REGISTER | {"email": "canary-a@payflow.invalid"}, {"email"}),
         (WRONG, REGISTER | {"email": "alice@example.com\r\nBcc: eve@example.com"}, {"email"}),
         (WRONG, REGISTER | {"email": "a" * 300 + "@example.com"}, {"email"}),
         (WRONG, REGISTER | {"email": "alice\x00@example.com"}, {"email"}),

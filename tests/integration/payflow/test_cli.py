@@ -74,6 +74,7 @@ def sheet(off_by: int = 0) -> dict[str, Any]:
         "as_of": "2026-01-02T12:00:00.000000Z",
         "currencies": [
             {"currency": "USD", "customers": 200_000, "external": -200_000, "sum": 0},
+            {"currency": "XTS", "customers": 100, "external": -100, "sum": 0, "test": True},
             {"currency": "JPY", "customers": 1500 + off_by, "external": -1500, "sum": off_by},
         ],
     }
@@ -279,7 +280,7 @@ async def test_a_list_that_is_cut_says_so(gateway: Any, run: Any) -> None:
 
 
 async def test_balance_sheet(gateway: Any, run: Any) -> None:
-    """Amounts have the decimal digits of their currency."""
+    """Amounts have the decimal digits of their currency; the canary's row is marked as no money."""
     gateway.documents |= {"/ops/ledger/balance-sheet": sheet(), "/currencies": CURRENCIES}
     await login(run)
 
@@ -289,6 +290,7 @@ async def test_balance_sheet(gateway: Any, run: Any) -> None:
     rows = [line.split() for line in ran.out.splitlines()]
     assert ["USD", "2,000.00", "USD", "-2,000.00", "USD", "0.00", "USD"] in rows
     assert ["JPY", "1,500", "JPY", "-1,500", "JPY", "0", "JPY"] in rows
+    assert ["XTS", "(test)", "100", "XTS", "-100", "XTS", "0", "XTS"] in rows
 
 
 async def test_balance_sheet_that_does_not_balance(gateway: Any, run: Any) -> None:

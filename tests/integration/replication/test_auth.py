@@ -11,6 +11,7 @@ from services.auth import commands
 from services.auth.actions.sessions import Session
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
+from services.auth.rules.probes import Probes
 from services.auth.rules.user import Role
 from services.auth.tokens import hash_refresh
 from services.auth.wakeup import Wakeup
@@ -43,7 +44,13 @@ class Auth:
 
     async def register(self) -> Session:
         return await commands.accounts.register(
-            self.pool, self.keyring, self.hashing, email=self.email, password=PASSWORD, name="Alice"
+            self.pool,
+            self.keyring,
+            self.hashing,
+            probes=Probes(None),
+            email=self.email,
+            password=PASSWORD,
+            name="Alice",
         )
 
     async def session_id(self, session: Session) -> UUID:

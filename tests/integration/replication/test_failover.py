@@ -16,6 +16,7 @@ from deploy.local.engines import Postgres
 from services.auth import commands as auth_commands
 from services.auth.keyring import Keyring
 from services.auth.passwords import Hashing
+from services.auth.rules.probes import Probes
 from services.chassis.client import Upstream
 from services.chassis.database import Pool, close_pool, open_pool
 from services.contracts.identifiers import new_id
@@ -72,7 +73,13 @@ class Services(NamedTuple):
         """An address that is taken is one whose registration is confirmed."""
         with suppress(EmailTaken):
             await auth_commands.accounts.register(
-                self.pools["auth"], self.keyring, self.hashing, email=email, password="correct horse", name="Alice"
+                self.pools["auth"],
+                self.keyring,
+                self.hashing,
+                probes=Probes(None),
+                email=email,
+                password="correct horse",
+                name="Alice",
             )
 
     async def recorded(self) -> dict[str, set[Any]]:

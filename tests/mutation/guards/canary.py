@@ -7,10 +7,38 @@ from tests.mutation.mutant import Change, Mutant
 CIRCLE = "services/canary/circle.py"
 COMMANDS = "services/notification/commands.py"
 TESTS = "tests/e2e/test_canary.py"
+REGISTERING = "tests/integration/auth/test_probes.py"
+MONEY = "tests/unit/transaction/test_metrics.py"
 RECORDING = "tests/integration/notification/test_recording.py"
 WORKS = f"{TESTS}::test_the_money_circles"
 
 MUTANTS = (
+    Mutant(
+        name="canary-address-for-anyone",
+        guard="an address that no e-mail can reach is registered with the canary's password only",
+        changes=[
+            Change(
+                "services/auth/commands/accounts.py",
+                "    if not probes.may_register(email, password):\n",
+                "    if False:\n",
+            )
+        ],
+        works=f"{REGISTERING}::test_canary_registers_its_accounts",
+        caught_by=[f"{REGISTERING}::test_address_of_the_canary_is_refused"],
+    ),
+    Mutant(
+        name="canary-counted-as-money",
+        guard="test money is not counted as money that moved",
+        changes=[
+            Change(
+                "services/transaction/metrics.py",
+                'if row["failure_code"] is None and row["currency"] != TEST_CURRENCY:\n',
+                'if row["failure_code"] is None:\n',
+            )
+        ],
+        works=f"{MONEY}::test_money_moved_is_counted",
+        caught_by=[f"{MONEY}::test_test_money_is_not_counted"],
+    ),
     Mutant(
         name="canary-ignores-the-sum",
         guard="a pass whose sum is wrong is no success",
