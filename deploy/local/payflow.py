@@ -24,6 +24,9 @@ GRANT_SECONDS_MAX = 30.0
 class PayFlow:
     """The complete system below one folder."""
 
+    funds_canary = True
+    """Whether the first start gives the canary its money, if there is a canary."""
+
     def __init__(self, home: Home, caller: Mapping[str, str], *, wiring: type[Wiring] = Wiring) -> None:
         """Plan the system below `home`, started from the environment `caller`; `wiring` configures its processes."""
         self._home = home
@@ -50,7 +53,8 @@ class PayFlow:
         async def grant(email: str) -> None:
             await run_to_end(self.wiring.grant(email), seconds_max=GRANT_SECONDS_MAX)
 
-        seeding = seed.seed(self.wiring.gateway_url, grant, with_canary=CANARY in self.wiring.roles)
+        with_canary = self.funds_canary and CANARY in self.wiring.roles
+        seeding = seed.seed(self.wiring.gateway_url, grant, with_canary=with_canary)
         await timed("demo users", seeding)
         files.write_atomically(self._home.seeded, "")
 

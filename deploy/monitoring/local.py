@@ -19,6 +19,9 @@ RULES = REPOSITORY / "monitoring" / "prometheus" / "rules"
 NEED_EXPORTERS = ("engines.yml", "hosts.yml")
 """Rules that report a missing exporter."""
 
+NEED_ALERTMANAGER = ("monitoring.yml",)
+"""Rules that report a missing Alertmanager."""
+
 QUEUE_FAMILIES = ["queue_consumer_count", "queue_coarse_metrics"]
 """What RabbitMQ exports for each queue; its ordinary page has only sums."""
 
@@ -40,16 +43,17 @@ def configuration(
 
     `rabbitmq` is host:port of the broker's own metrics; `exporters` and `servers` (Prometheus itself, and the Alertmanager that
     alerts are sent to) are host:port too, by the name of their job. Without exporters the rules about engines and machines are
-    left out. The processes of the stack get `labels`. `probed` are the pages that are read as a client reads them, instead of
-    the one of the gateway.
+    left out, and without Alertmanager those about monitoring itself. The processes of the stack get `labels`. `probed` are the
+    pages that are read as a client reads them, instead of the one of the gateway.
     """
     exporters, servers = exporters or {}, servers or {}
     others = {name: address for name, address in exporters.items() if name != "blackbox"}
     managers = [address for name, address in servers.items() if name == "alertmanager"]
+    without = (*(() if exporters else NEED_EXPORTERS), *(() if managers else NEED_ALERTMANAGER))
     return {
         "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": managers}]}]},
-        "rule_files": [str(path) for path in sorted(rules.iterdir()) if exporters or path.name not in NEED_EXPORTERS],
+        "rule_files": [str(path) for path in sorted(rules.iterdir()) if path.name not in without],
         "scrape_configs": [
             {"job_name": "payflow", "static_configs": _processes(stack, labels or {})},
             *(_job(name, address) for name, address in {"rabbitmq": rabbitmq, **others, **servers}.items()),

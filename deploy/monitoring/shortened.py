@@ -28,6 +28,7 @@ AGES = {
     # The proof and the retentions run once a minute.
     "PayflowJobLate": {"> 120": "> 45", "> 180": "> 60", "> 900": "> 75", "> 3600": "> 75"},
     "PayflowCanaryFailing": {"> 120": "> 60"},
+    "PayflowSealLag": {"> 60": "> 30"},
     "PayflowBackupLate": {"> 26 * 3600": "> 60"},
 }
 """Ages that an alert compares with: the text in its expression, and the one in its place."""

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import uvloop
@@ -18,28 +19,33 @@ from rich.console import Console
 from deploy.local import environment, files, install, lock, progress
 from deploy.local.errors import LocalError
 from deploy.local.home import Home
-from deploy.monitoring import programs
+from deploy.monitoring import local, programs
 from deploy.programs import DeployError
-from tests.alerts import proof, report, silence, table
+from tests.alerts import canary_faults, plan, proof, report
 from tests.alerts import rig as rigs
+from tests.alerts.plan import MODES, Step
 from tests.alerts.proof import Result
 from tests.alerts.rig import Rig
-from tests.alerts.silence import KILLS, MODES, QUIET, Silence
+from tests.alerts.silence import SILENCES, Silence
+from tests.alerts.table import Fault
 
-SILENCES = {QUIET: silence.quiet, KILLS: silence.kills}
+HOLD_SECONDS = 180.0
 console = Console(highlight=False, soft_wrap=True)
 
 
 @click.command()
 @click.option("--only", envvar="ONLY", default="", help="Names of alerts, `quiet` or `kills`, separated by commas.")
-def main(only: str) -> None:
+@click.option(
+    "--hold", type=click.FloatRange(min=0), envvar="HOLD", default=HOLD_SECONDS, help="Seconds that each fault is held."
+)
+def main(only: str, hold: float) -> None:
     """Prove the alerts; exit 1 if one is not proven, 2 if the run was not possible."""
     os.umask(files.UMASK)
     environment.forget_driver_variables(os.environ)
     names = [name for name in only.replace(",", " ").split() if name]
     try:
         _check(names)
-        succeeded = uvloop.run(_run(names))
+        succeeded = uvloop.run(_run(names, hold))
     except DeployError as error:
         print(f"alerts-prove: {error}", file=sys.stderr)
         sys.exit(2)
@@ -56,51 +62,76 @@ def _check(names: Sequence[str]) -> None:
         raise LocalError(f"{', '.join(unknown)}: no such alert; ONLY= takes names of alerts, {' or '.join(MODES)}")
 
 
-async def _run(names: Sequence[str]) -> bool:
+async def _run(names: Sequence[str], hold: float) -> bool:
     home = Home.from_environment(os.environ)
     await install.ensure(progress.report, also=tuple(programs.FINDERS))
     home.open()
     folder, target = _empty_folder(home.path / "alerts-prove"), home.path / "alerts.json"
-    earlier = (files.read_object(target) or {}) if names else {}
-    began = time.monotonic()
-
-    def show(line: str) -> None:
-        console.print(f"{time.monotonic() - began:6.0f} s  {line}", markup=False)
-
-    results: list[Result] = []
-    silences: list[Silence] = []
+    run = Run(plan.steps(names, hold=hold), hold, target, (files.read_object(target) or {}) if names else {})
+    run.show(f"{len(run.steps)} steps, about {_minutes(plan.START_SECONDS + sum(step.seconds for step in run.steps))}")
     try:
         async with rigs.start(folder, report=_log(folder)) as rig:
-            show("the private stack and its monitoring are up")
-            await _quiet_parts(rig, names, silences, show)
-            await _prove_all(rig, folder, names, results, show)
+            run.show("the private stack and its monitoring are up")
+            await run.take(rig, folder / "rules")
     finally:
-        made = report.document(results, silences, earlier=earlier)
-        report.write(target, made)
+        made = run.write()
         report.show(console, made)
-        console.print(f"{time.monotonic() - began:.0f} s; {target}")
+        console.print(f"{run.seconds:.0f} s; {target}")
     return report.succeeded(made)
 
 
-async def _quiet_parts(rig: Rig, names: Sequence[str], silences: list[Silence], show: proof.Show) -> None:
-    """What must be silent, with the real rules."""
-    for mode, run in SILENCES.items():
-        if not names or mode in names:
-            await proof.until_quiet(rig, show)
-            silences.append(await run(rig, show))
+class Run:
+    """The steps of a run, and what is known so far."""
+
+    def __init__(self, steps: Sequence[Step], hold: float, target: Path, earlier: dict[str, Any]) -> None:
+        self.steps = steps
+        self._hold = hold
+        self._target = target
+        self._earlier = earlier
+        self._began = time.monotonic()
+        self._results: list[Result] = []
+        self._silences: list[Silence] = []
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken."""
+        return time.monotonic() - self._began
+
+    def show(self, line: str) -> None:
+        """Print a line with the time."""
+        console.print(f"{self.seconds:6.0f} s  {line}", markup=False)
+
+    async def take(self, rig: Rig, folder: Path) -> None:
+        """Take each step: faults with the shortened rules, which are written to `folder`, and silences with the real ones."""
+        shorter = rigs.write_shortened(folder)
+        if not plan.proves(self.steps, "PayflowCanaryNotFunded"):
+            await canary_faults.fund(rig)
+        for number, step in enumerate(self.steps):
+            await rig.use_rules(shorter if step.wave else local.RULES)
+            await proof.until_quiet(rig, self.show)
+            rest = _minutes(sum(each.seconds for each in self.steps[number:]))
+            self.show(f"step {number + 1} of {len(self.steps)}: {step.name}; {rest} to go")
+            await self._take(rig, step)
+            self.write()
+
+    def write(self) -> dict[str, Any]:
+        """Write what is known, which a later run adds to."""
+        made = report.document(self._results, self._silences, earlier=self._earlier)
+        report.write(self._target, made)
+        return made
+
+    async def _take(self, rig: Rig, step: Step) -> None:
+        if not step.wave:
+            self._silences.append(await SILENCES[step.name](rig, self.show))
+        await asyncio.gather(*(self._prove(rig, fault) for fault in step.wave))
+
+    async def _prove(self, rig: Rig, fault: Fault) -> None:
+        self._results += await proof.prove(rig, fault, self.show, hold=self._hold)
+        self.write()
 
 
-async def _prove_all(rig: Rig, folder: Path, names: Sequence[str], results: list[Result], show: proof.Show) -> None:
-    """Each wave, with the shortened rules."""
-    alerts = [name for name in names if name not in MODES]
-    waves = table.selected(alerts) if alerts or not names else []
-    if waves:
-        await rig.use_rules(rigs.write_shortened(folder / "rules"))
-    for number, wave in enumerate(waves, start=1):
-        await proof.until_quiet(rig, show)
-        show(f"wave {number} of {len(waves)}: {len(wave)} faults")
-        for made in await asyncio.gather(*(proof.prove(rig, fault, show) for fault in wave)):
-            results.extend(made)
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min"
 
 
 def _empty_folder(folder: Path) -> Path:
@@ -128,5 +159,7 @@ def _log(folder: Path) -> progress.Report:
 
 
 if __name__ == "__main__":
+    # A shell that starts it in the background ignores the first.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     main()

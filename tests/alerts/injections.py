@@ -31,6 +31,7 @@ Injection = Callable[[Rig], AbstractAsyncContextManager[None]]
 DISK_MEGABYTES = 16
 BALLAST_MEGABYTES = 12
 CONNECTIONS_SHARE = 0.9
+LOWEST_PRIORITY = 19
 FINALIZED_SECONDS_MAX = 30.0
 READERS = 40
 READ_SECONDS = 0.5
@@ -200,7 +201,7 @@ async def connections_taken(rig: Rig) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def processors_busy(_rig: Rig) -> AsyncIterator[None]:
-    """One busy loop for each processor."""
+    """One busy loop for each processor. They yield to all other processes, so that they disturb no other proof."""
     context = multiprocessing.get_context("spawn")
     loops = [context.Process(target=_spin, daemon=True) for _ in range(os.cpu_count() or 1)]
     for loop in loops:
@@ -239,6 +240,7 @@ def _disk(folder: Path) -> Iterator[Path]:
 
 
 def _spin() -> None:
+    os.nice(LOWEST_PRIORITY)
     while True:
         pass
 

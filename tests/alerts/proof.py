@@ -14,8 +14,8 @@ from tests.alerts.table import Fault
 
 FIRES_SECONDS_MAX = 120.0
 CLEARS_SECONDS_MAX = 300.0
-PATIENCE = 2
-"""A proof that takes longer than its limit is waited for twice as long, so that its figure is known."""
+PATIENCE = 1.5
+"""What does not fire within its limit is waited for that much longer, so that its figure is known."""
 
 QUIET_SECONDS_MAX = 300.0
 
@@ -33,6 +33,10 @@ class Result:
     cleared_seconds: float | None
     fired_before: bool
     """It was firing already when the fault was injected: then nothing is proven."""
+    held_seconds: float
+    """How long the fault was in place."""
+    ended_early: bool = False
+    """It ended while its fault was held."""
     error: str = ""
 
     @property
@@ -40,6 +44,7 @@ class Result:
         """Whether it fired because of the fault, and both within their limits."""
         return (
             not self.fired_before
+            and not self.ended_early
             and not self.error
             and (self.fired_seconds or FIRES_SECONDS_MAX + 1) <= FIRES_SECONDS_MAX
             and (self.cleared_seconds if self.cleared_seconds is not None else CLEARS_SECONDS_MAX + 1)
@@ -47,37 +52,56 @@ class Result:
         )
 
 
-async def prove(rig: Rig, fault: Fault, show: Show) -> list[Result]:
-    """Prove the alerts of one fault; an error of the injection is their result."""
+@dataclass(slots=True)
+class _Run:
+    """What became of one fault."""
+
+    fired: Sequence[float | None]
+    ended_early: Sequence[bool]
+    held_seconds: float = 0.0
+    error: str = ""
+
+
+async def prove(rig: Rig, fault: Fault, show: Show, *, hold: float) -> list[Result]:
+    """Prove the alerts of one fault, held for `hold` seconds if it is one to be held; an error is their result."""
     before = [rig.notifications.is_open(expected) for expected in fault.proves]
-    began = time.monotonic()
-    fired: Sequence[float | None] = [None] * len(fault.proves)
-    error, healed = "", began
-    try:
-        async with fault.inject(rig):
-            show(f"injected  {fault.what}")
-            placed = time.monotonic() - began
-            fired = await _all(fault, lambda each: _fired(rig, each, began, show))
-            fired = [None if seconds is None else max(0.0, seconds - placed) for seconds in fired]
-            healed = time.monotonic()
-    except Exception as failure:  # noqa: BLE001 - the others of the wave go on
-        error = f"{type(failure).__name__}: {failure}"
-        show(f"failed    {fault.what}: {error}")
-        healed = time.monotonic()
-    caused = {str(expected) for expected, seconds in zip(fault.proves, fired, strict=True) if seconds is not None}
+    run = await _inject(rig, fault, show, hold=hold if fault.held else 0.0)
+    healed = time.monotonic()
+    caused = {str(expected) for expected, seconds in zip(fault.proves, run.fired, strict=True) if seconds is not None}
     cleared = await _all(fault, lambda each: _cleared(rig, each, healed, show) if str(each) in caused else _nothing())
     return [
         Result(
             expected.alert,
             dict(expected.labels),
             fault.what,
-            fired_seconds=fired[number],
+            fired_seconds=run.fired[number],
             cleared_seconds=cleared[number],
             fired_before=before[number],
-            error=error,
+            held_seconds=run.held_seconds,
+            ended_early=run.ended_early[number],
+            error=run.error,
         )
         for number, expected in enumerate(fault.proves)
     ]
+
+
+async def _inject(rig: Rig, fault: Fault, show: Show, *, hold: float) -> _Run:
+    """Inject a fault, wait for its alerts, and heal it."""
+    run = _Run([None] * len(fault.proves), [False] * len(fault.proves))
+    began = time.monotonic()
+    try:
+        async with fault.inject(rig):
+            show(f"injected  {fault.what}")
+            placed = time.monotonic() - began
+            fired = await _all(fault, lambda each: _fired(rig, each, began, show))
+            run.fired = [None if seconds is None else max(0.0, seconds - placed) for seconds in fired]
+            await asyncio.sleep(began + placed + hold - time.monotonic())
+            run.held_seconds = time.monotonic() - began - placed
+            run.ended_early = [hold > 0 and not rig.notifications.is_open(expected) for expected in fault.proves]
+    except Exception as failure:  # noqa: BLE001 - the others of the wave go on
+        run.error = f"{type(failure).__name__}: {failure}"
+        show(f"failed    {fault.what}: {run.error}")
+    return run
 
 
 async def until_quiet(rig: Rig, show: Show) -> None:
@@ -113,7 +137,7 @@ async def _fired(rig: Rig, expected: Expected, since: float, show: Show) -> floa
 
 
 async def _cleared(rig: Rig, expected: Expected, since: float, show: Show) -> float | None:
-    seconds = await rig.notifications.resolved(expected, since=since, seconds_max=PATIENCE * CLEARS_SECONDS_MAX)
+    seconds = await rig.notifications.resolved(expected, since=since, seconds_max=CLEARS_SECONDS_MAX)
     show(f"resolved  {expected} after {seconds:.0f} s" if seconds is not None else f"NOT RESOLVED {expected}")
     return seconds
 

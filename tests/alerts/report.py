@@ -12,7 +12,7 @@ from rich.table import Table
 
 from deploy.local import files
 from deploy.monitoring import shortened
-from tests.alerts import table
+from tests.alerts import proof, table
 from tests.alerts.proof import Result
 from tests.alerts.silence import Silence
 from tests.harness import monitoring
@@ -36,39 +36,45 @@ def missing(made: dict[str, Any]) -> dict[str, str]:
     seen = {each["alert"] for each in made["alerts"]}
     run = table.proven()
     return {
-        name: table.NOT_HERE.get(name) or table.NOT_YET.get(name) or ("not run yet" if name in run else NO_FAULT)
+        name: table.NOT_HERE.get(name) or ("not run yet" if name in run else NO_FAULT)
         for name in sorted(names() - seen)
     }
 
 
+def unproven(made: dict[str, Any]) -> list[str]:
+    """The alerts that a further run can prove."""
+    failed = {each["alert"] for each in made["alerts"] if each["state"] != PROVEN}
+    return sorted(failed | (missing(made).keys() - table.NOT_HERE.keys()))
+
+
 def succeeded(made: dict[str, Any]) -> bool:
     """Whether every alert is proven that can be caused here, and nothing was notified that should not be."""
-    return (
-        all(each["state"] == PROVEN for each in made["alerts"])
-        and set(missing(made)) <= set(table.NOT_HERE)
-        and not any(each["notified"] for each in made["silences"])
-    )
+    return not unproven(made) and not any(each["notified"] for each in made["silences"])
 
 
 def show(console: Console, made: dict[str, Any]) -> None:
     """Print the table."""
-    drawn = Table("alert", "fault", "to fire", "to clear", "rule", "", box=None, pad_edge=False)
+    drawn = Table("alert", "fault", "held", "to fire", "to clear", "rule", "", box=None, pad_edge=False)
     for each in sorted(made["alerts"], key=lambda each: str(each["key"])):
         drawn.add_row(
             str(each["key"]),
             each["fault"],
+            _seconds(each["held_seconds"]),
             _seconds(each["fired_seconds"]),
             _seconds(each["cleared_seconds"]),
             "shortened" if each["shortened"] else "real",
-            each["state"] + (": fired before the fault" if each["fired_before"] else "") + each["error"],
+            ": ".join([each["state"], *_reasons(each)]),
         )
     for name, reason in missing(made).items():
-        drawn.add_row(name, reason, "", "", "", NOT_HERE if name in table.NOT_HERE else NOT_PROVEN)
+        drawn.add_row(name, reason, "", "", "", "", NOT_HERE if name in table.NOT_HERE else NOT_PROVEN)
     console.print(drawn)
     for silence in made["silences"]:
         console.print(
             f"{silence['what']}: {', '.join(silence['notified']) or 'no alert'} in {silence['seconds']:.0f} s"
+            + (f", slowest restart {silence['slowest']:.1f} s" if silence["slowest"] else "")
         )
+    if rest := unproven(made):
+        console.print(f'what is not proven: make alerts-prove ONLY="{" ".join(rest)}"')
 
 
 def write(path: Path, made: dict[str, Any]) -> None:
@@ -89,6 +95,23 @@ def _entry(result: Result) -> dict[str, Any]:
         "shortened": result.alert in _shortened(),
         "state": PROVEN if result.proven else NOT_PROVEN,
     }
+
+
+def _reasons(entry: dict[str, Any]) -> list[str]:
+    """Why an alert is not proven."""
+    if entry["state"] == PROVEN:
+        return []
+    fired, cleared = entry["fired_seconds"], entry["cleared_seconds"]
+    found = {
+        entry["error"]: bool(entry["error"]),
+        "fired before the fault": entry["fired_before"],
+        "ended while the fault was held": entry["ended_early"],
+        "not notified": fired is None,
+        "fired too late": fired is not None and fired > proof.FIRES_SECONDS_MAX,
+        "its end was not notified": fired is not None and cleared is None,
+        "cleared too late": cleared is not None and cleared > proof.CLEARS_SECONDS_MAX,
+    }
+    return [reason for reason, applies in found.items() if applies]
 
 
 def _shortened() -> set[str]:

@@ -27,11 +27,13 @@ from tests.harness.prometheus import running as monitored
 
 SETTINGS = {
     "PAYFLOW_RATE_LIMITS": "off",
-    "PAYFLOW_CANARY": "off",
+    "PAYFLOW_CANARY_EVERY_SECONDS": "5",
     "PAYFLOW_REVERSAL_AFTER_SECONDS": "30",
     "PAYFLOW_PROOF_EVERY_SECONDS": "15",
 }
-"""An early expiry and a frequent proof, so that there is something to be noticed soon. The rules do not change by this."""
+"""Frequent payments of the canary, an early expiry and a frequent proof, so that there is something to be noticed soon.
+
+The rules do not change by this."""
 
 INTERVAL = str(monitoring.read(monitoring.FOLDER / "prometheus" / "prometheus.yml")["global"]["scrape_interval"])
 """As in Compose."""

@@ -27,7 +27,7 @@ class Traffic:
         self.statuses: Counter[str] = Counter()
         self._running = asyncio.Event()
         self._running.set()
-        self._simulated: tuple[str, int] | None = None
+        self._simulated: dict[str, int] = {}
         self._paid = 0
 
     async def run(self) -> None:
@@ -53,11 +53,11 @@ class Traffic:
     @contextmanager
     def simulating(self, word: str, *, every: int) -> Iterator[None]:
         """Simulate a failure on one of so many payments (docs/simulated-failures.md)."""
-        self._simulated = word, every
+        self._simulated[word] = every
         try:
             yield
         finally:
-            self._simulated = None
+            del self._simulated[word]
 
     async def pay(self, count: int) -> None:
         """Send so many transfers at once, whatever becomes of them."""
@@ -67,8 +67,9 @@ class Traffic:
     async def _pay(self, sender: Person, receiver: Person) -> None:
         self._paid += 1
         headers = {}
-        if self._simulated is not None and self._paid % self._simulated[1] == 0:
-            headers["PayFlow-Simulate"] = self._simulated[0]
+        for word, every in self._simulated.items():
+            if self._paid % every == 0:
+                headers["PayFlow-Simulate"] = word
         body = {"amount": 1, "currency": "USD", "to": {"wallet_id": receiver.wallet_id}}
         with suppress(aiohttp.ClientError, TimeoutError):
             response = await sender.post("/transfers", body, key=uuid4().hex, headers=headers)

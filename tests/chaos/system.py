@@ -62,7 +62,7 @@ class ProxiedWiring(Wiring):
     def environment(self, role: Role) -> dict[str, str]:
         """The environment of a role, pointing to the proxies."""
         variables = super().environment(role)
-        for callee in CALLS[role.name]:
+        for callee in CALLS.get(role.name, ()):
             edge = self.edges[f"{role.name}>{callee}"]
             variables |= {name: _through(edge, variables[name]) for name in _variables(callee, variables)}
         clock = self.clocks.get(role.name)
@@ -92,6 +92,8 @@ def _through(edge: Edge, url: str) -> str:
 
 class ProxiedPayFlow(PayFlow):
     """The whole system behind proxies; the proxies start with the first process."""
+
+    funds_canary = False
 
     wiring: ProxiedWiring
 

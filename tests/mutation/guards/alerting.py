@@ -9,12 +9,14 @@ DATABASE = "services/chassis/database.py"
 OUTBOX = "services/chassis/outbox.py"
 SENDER = "services/notification/sender.py"
 ALERT_LOG = "deploy/monitoring/alert_log.py"
+LOCAL = "deploy/monitoring/local.py"
 
 CONSUMING = "tests/integration/chassis/test_consuming.py"
 RELAYING = "tests/integration/chassis/test_relaying.py"
 POOLS = "tests/integration/chassis/test_pool_timeouts.py"
 DELIVER = "tests/integration/notification/test_deliver.py"
 ALERTING = "tests/deploy/monitoring/test_alerting.py"
+BESIDE = "tests/deploy/monitoring/test_local.py"
 
 MUTANTS = (
     Mutant(
@@ -73,5 +75,12 @@ MUTANTS = (
         changes=[Change(ALERT_LOG, "if self._is_missing or seconds <= self._seconds:", "if seconds > self._seconds:")],
         works=f"{ALERTING}::test_the_watchdog_is_written_when_it_changes",
         caught_by=[f"{ALERTING}::test_a_missing_watchdog_is_written_once"],
+    ),
+    Mutant(
+        name="missing-alertmanager-is-down",
+        guard="where no Alertmanager is run, no alert reports it as down",
+        changes=[Change(LOCAL, "*(() if managers else NEED_ALERTMANAGER)", "*()")],
+        works=f"{BESIDE}::test_every_rule_is_read_beside_everything",
+        caught_by=[f"{BESIDE}::test_without_alertmanager_no_rule_reports_it_missing"],
     ),
 )
