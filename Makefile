@@ -25,7 +25,7 @@ demo: .venv/.installed  ## Send one real transfer, show its timeline, prove that
 chaos: engines  ## Inject faults under load, check that no money is lost or duplicated (SEED= ROUNDS= ONLY=)
 	@$(BIN)/python -m tests.chaos
 
-alerts-prove: programs  ## Cause every alert on a private stack, wait for its notification and its end, in an hour (ONLY="names quiet kills" HOLD=)
+alerts-prove: programs  ## Cause every alert on a private stack, wait for its notification and its end, in an hour (ONLY="names quiet kills" HOLD= QUIET=)
 	@$(BIN)/python -m tests.alerts
 
 bench: engines  ## Measure rates and costs against PostgreSQL alone, in 3 minutes (FULL=1 ONLY= PROFILE=1 BENCH_SECONDS= BENCH_CONCURRENCY=)

@@ -21,15 +21,16 @@ from deploy.local.errors import LocalError
 from deploy.local.home import Home
 from deploy.monitoring import local, programs
 from deploy.programs import DeployError
-from tests.alerts import canary_faults, plan, proof, report
+from tests.alerts import canary_faults, plan, proof, report, silence
 from tests.alerts import rig as rigs
 from tests.alerts.plan import MODES, Step
 from tests.alerts.proof import Result
 from tests.alerts.rig import Rig
-from tests.alerts.silence import SILENCES, Silence
+from tests.alerts.silence import KILLS, QUIET, Silence
 from tests.alerts.table import Fault
 
 HOLD_SECONDS = 180.0
+QUIET_SECONDS = 600.0
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -38,14 +39,17 @@ console = Console(highlight=False, soft_wrap=True)
 @click.option(
     "--hold", type=click.FloatRange(min=0), envvar="HOLD", default=HOLD_SECONDS, help="Seconds that each fault is held."
 )
-def main(only: str, hold: float) -> None:
+@click.option(
+    "--quiet", type=click.FloatRange(min=0), envvar="QUIET", default=QUIET_SECONDS, help="Seconds that must be silent."
+)
+def main(only: str, hold: float, quiet: float) -> None:
     """Prove the alerts; exit 1 if one is not proven, 2 if the run was not possible."""
     os.umask(files.UMASK)
     environment.forget_driver_variables(os.environ)
     names = [name for name in only.replace(",", " ").split() if name]
     try:
         _check(names)
-        succeeded = uvloop.run(_run(names, hold))
+        succeeded = uvloop.run(_run(names, plan.steps(names, hold=hold, quiet=quiet), hold))
     except DeployError as error:
         print(f"alerts-prove: {error}", file=sys.stderr)
         sys.exit(2)
@@ -62,12 +66,12 @@ def _check(names: Sequence[str]) -> None:
         raise LocalError(f"{', '.join(unknown)}: no such alert; ONLY= takes names of alerts, {' or '.join(MODES)}")
 
 
-async def _run(names: Sequence[str], hold: float) -> bool:
+async def _run(names: Sequence[str], steps: Sequence[Step], hold: float) -> bool:
     home = Home.from_environment(os.environ)
     await install.ensure(progress.report, also=tuple(programs.FINDERS))
     home.open()
     folder, target = _empty_folder(home.path / "alerts-prove"), home.path / "alerts.json"
-    run = Run(plan.steps(names, hold=hold), hold, target, (files.read_object(target) or {}) if names else {})
+    run = Run(steps, hold, target, (files.read_object(target) or {}) if names else {})
     run.show(f"{len(run.steps)} steps, about {_minutes(plan.START_SECONDS + sum(step.seconds for step in run.steps))}")
     try:
         async with rigs.start(folder, report=_log(folder)) as rig:
@@ -121,8 +125,10 @@ class Run:
         return made
 
     async def _take(self, rig: Rig, step: Step) -> None:
-        if not step.wave:
-            self._silences.append(await SILENCES[step.name](rig, self.show))
+        if step.name == QUIET:
+            self._silences.append(await silence.quiet(rig, self.show, seconds=step.seconds))
+        if step.name == KILLS:
+            self._silences.append(await silence.kills(rig, self.show))
         await asyncio.gather(*(self._prove(rig, fault) for fault in step.wave))
 
     async def _prove(self, rig: Rig, fault: Fault) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.alerts import silence, table
+from tests.alerts import table
 from tests.alerts.silence import KILLS, QUIET
 from tests.alerts.table import Wave
 
@@ -14,7 +14,8 @@ FIRE_SECONDS = 100.0
 CLEAR_SECONDS = 85.0
 """What a wave takes to fire, and from the end of its faults to the next step: measured, mostly Alertmanager's interval."""
 
-START_SECONDS = 90.0
+START_SECONDS = 75.0
+KILLS_SECONDS = 350.0
 SILENCES_AFTER = 1
 """What must be silent follows the first wave, which affects no user: later waves leave alerts that fire for an hour."""
 
@@ -29,14 +30,13 @@ class Step:
     """The expected duration."""
 
 
-def steps(names: Sequence[str], *, hold: float) -> list[Step]:
-    """What proves these alerts and modes; everything without names."""
+def steps(names: Sequence[str], *, hold: float, quiet: float) -> list[Step]:
+    """What proves these alerts and modes; everything without names. Held faults and the quiet time last so many seconds."""
     alerts = [name for name in names if name not in MODES]
     waves = [table.selected(wave, alerts) if alerts or not names else () for wave in table.WAVES]
     made = [_of(wave, hold) for wave in waves]
-    made[SILENCES_AFTER:SILENCES_AFTER] = [
-        Step(mode, (), silence.SECONDS[mode]) for mode in MODES if not names or mode in names
-    ]
+    silences = [Step(QUIET, (), quiet), Step(KILLS, (), KILLS_SECONDS)]
+    made[SILENCES_AFTER:SILENCES_AFTER] = [step for step in silences if not names or step.name in names]
     return [step for step in made if step.wave or step.name in MODES]
 
 

@@ -15,6 +15,7 @@ from deploy.local import files
 from deploy.local.progress import Report
 from deploy.monitoring import shortened
 from deploy.monitoring.servers import CERTIFICATES, Servers
+from tests.alerts import history
 from tests.alerts.certificates import SecurePage
 from tests.alerts.notifications import Notifications
 from tests.alerts.traffic import Traffic, users
@@ -86,6 +87,7 @@ async def start(folder: Path, *, report: Report) -> AsyncIterator[Rig]:
         options = {"interval": INTERVAL, "labels": {}, "probed": [f"{stack.gateway}/livez", page.address]}
         files.make_folder(folder / MONITORING)
         (folder / MONITORING / CERTIFICATES).write_text(page.trusted)
+        await history.write(folder / MONITORING / "prometheus", interval=shortened.seconds(INTERVAL))
         prometheus, servers = await parts.enter_async_context(
             monitored(stack.stack, folder / MONITORING, watchdog_seconds=WATCHDOG_SECONDS, **options)
         )
