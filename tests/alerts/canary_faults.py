@@ -10,7 +10,7 @@ from deploy.local.home import Home
 from deploy.local.roles import CANARY
 from deploy.secrets.store import Secrets
 from payflow import PayFlow, canary
-from services.canary.accounts import password
+from services.contracts.probes import password
 from tests.alerts.rig import Rig
 
 WAIT_SECONDS = 60.0
