@@ -19,7 +19,7 @@ from deploy.local import environment, files, install
 from deploy.local.home import Home
 from deploy.local.user import http_session
 from deploy.programs import DeployError
-from tests.performance import parts, report, system, users
+from tests.performance import observability, parts, report, system, users
 from tests.performance.child import ChildFailed
 from tests.performance.parts import BadVariable, Plan
 from tests.performance.run import Run
@@ -28,6 +28,8 @@ from tests.performance.yardstick import Yardstick
 
 WIDTH = 120
 """Of the output in a file."""
+
+KEPT_DOWN = "kept down"
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
 
@@ -53,10 +55,11 @@ def main() -> int:
 async def _run(plan: Plan) -> dict[str, Any]:
     home = Home.from_environment(os.environ)
     began, started_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    await install.ensure(_log)
+    await install.ensure(_log, also=observability.PACKAGES if observability.NAME in plan.parts else ())
     home.open()
     folder = home.path / "bench"
-    async with system.started(folder, report=_log) as measured, http_session() as session:
+    wiring = observability.wiring(plan.parts)
+    async with system.started(folder, report=_log, wiring=wiring) as measured, http_session() as session:
         with _progress(plan) as report_phase:
             yardstick = Yardstick(measured, folder)
             await yardstick.prepare()
@@ -89,7 +92,9 @@ def _progress(plan: Plan) -> Iterator[Callable[[str], None]]:
 
 
 def _log(line: str) -> None:
-    console.print(line, style="dim")
+    """Show a message of the stack, but not those about processes that the run itself restarts."""
+    if KEPT_DOWN not in line:
+        console.print(line, style="dim")
 
 
 if __name__ == "__main__":

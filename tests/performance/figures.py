@@ -32,6 +32,11 @@ def median(values: Sequence[float]) -> float:
     return round(statistics.median(values), 1) if values else 0.0
 
 
+def middle(ratios: Sequence[float]) -> float:
+    """The median of ratios, or 0 of nothing."""
+    return round(statistics.median(ratios), 3) if ratios else 0.0
+
+
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """The differences of counters, of nested ones too. What was not there before counts from 0."""
     found: dict[str, Any] = {}

@@ -17,6 +17,11 @@ GROWTH = ("history", "many_accounts")
 EXTRA = (*PROCESSES, *GROWTH)
 """Last, and only in a full run or by name."""
 
+PAIRED = ("observability",)
+"""They restart all processes between stretches: only by name."""
+
+EVERY = (*PARTS, *PAIRED, *EXTRA)
+
 GROUPS = {"end_to_end": END_TO_END, "growth": GROWTH}
 SECONDS_MAX = 600
 CONCURRENCY_MAX = 4096
@@ -56,6 +61,11 @@ class Plan:
     def backlog(self) -> int:
         """Transfers of the part `drain`: 5,000 by default, 50,000 in a full run."""
         return max(100, min(50_000, self.seconds * (2_000 if self.full else 500)))
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of stretches of a paired part: 4 by default, 8 in a full run."""
+        return 8 if self.full else 4
 
     @property
     def yardstick_seconds(self) -> int:
@@ -107,7 +117,7 @@ def _number(environment: Mapping[str, str], name: str, default: int, *, highest:
 def _parts(text: str, default: tuple[str, ...]) -> tuple[str, ...]:
     wanted: set[str] = set()
     for word in text.replace(",", " ").split():
-        if word not in (*PARTS, *EXTRA) and word not in GROUPS:
-            raise BadVariable(f"ONLY names {word!r}: known are {', '.join((*PARTS, *EXTRA, *GROUPS))}")
+        if word not in EVERY and word not in GROUPS:
+            raise BadVariable(f"ONLY names {word!r}: known are {', '.join((*EVERY, *GROUPS))}")
         wanted.update(GROUPS.get(word, (word,)))
-    return tuple(part for part in (*PARTS, *EXTRA) if part in wanted) if wanted else default
+    return tuple(part for part in EVERY if part in wanted) if wanted else default

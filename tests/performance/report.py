@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.report import commit
-from tests.performance import bars, figures, proof
-from tests.performance.parts import END_TO_END, GROWTH, PROCESSES
+from tests.performance import bars, figures, overhead, proof
+from tests.performance.parts import END_TO_END, GROWTH, PAIRED, PROCESSES
 from tests.performance.run import Run
 
 
@@ -37,6 +37,7 @@ def document(run: Run, *, seconds: float, started_at: str) -> dict[str, Any]:
         "reads": found.get("reads", {}),
         "processes": {name: found[name] for name in PROCESSES if name in found},
         "growth": {name: found[name] for name in GROWTH if name in found},
+        "observability": found.get("observability", {}),
         "ratios": figures.ratios(yardstick, found),
         "proof": {check: all(one.get(check, True) for one in run.proofs.values()) for check in proof.CHECKS},
         "proofs": run.proofs,
@@ -60,6 +61,8 @@ def line(name: str, measured: Mapping[str, Any]) -> str:
         )
     if name == "reads":
         return f"{measured['balance_per_s']:,.0f} balances/s, p99 {measured['p99_ms']} ms; {_statements(measured)}"
+    if name in PAIRED:
+        return overhead.line(measured)
     if name == "drain":
         return f"{measured['backlog']:,} transfers at {measured['per_s']:,.0f}/s"
     if name in GROWTH:
@@ -87,6 +90,8 @@ def show(console: Console, document: Mapping[str, Any]) -> None:
     console.print(_rates(document))
     if document["end_to_end"]:
         console.print(_costs(document))
+    if document["observability"]:
+        console.print(overhead.table(document["observability"]))
     console.print(_bars(document))
     background = document["background_cpu_ms_per_s"]
     console.print(f"at rest all processes use {sum(background.values()):.0f} ms of CPU a second")

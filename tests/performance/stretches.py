@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.performance import child, counters, figures, history
+from tests.performance import child, counters, figures, history, observability
 from tests.performance.parts import Plan
 from tests.performance.system import LEDGER, System
 from tests.performance.users import Users
@@ -126,6 +126,15 @@ class Stretches:
             return await self._transfers(self._job(self.plan.concurrency))
         finally:
             self.system.stack.bring_up(WORKERS[1])
+
+    async def observability(self) -> Measurement:
+        """The uniform load with metrics and logs, and without."""
+
+        async def load(seconds: int) -> Measurement:
+            await self.users.renew()
+            return await self._transfers(self._job(self.plan.concurrency) | {"seconds": seconds})
+
+        return await observability.compare(self.system, load, pairs=self.plan.pairs, seconds=self.seconds)
 
     async def history(self) -> Measurement:
         """Add transfers to the ledger alone and to the whole system, then measure both again."""

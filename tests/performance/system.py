@@ -20,6 +20,7 @@ from deploy.local.home import Home
 from deploy.local.payflow import PayFlow
 from deploy.local.ports import find_free
 from deploy.local.progress import Report
+from deploy.local.roles import Wiring
 from tests.harness.stack import Stack
 
 YARDSTICK = "yardstick"
@@ -93,11 +94,12 @@ class System:
 
 
 @asynccontextmanager
-async def started(home: Path, *, report: Report) -> AsyncIterator[System]:
-    """Start an empty stack below `home`; stop it afterwards and remove its data."""
+async def started(home: Path, *, report: Report, wiring: type[Wiring] = Wiring) -> AsyncIterator[System]:
+    """Start an empty stack below `home`, its processes by `wiring`; stop it afterwards and remove its data."""
     caller = {name: value for name, value in os.environ.items() if not name.startswith("PAYFLOW_")}
     _empty(home)
-    plan = MeasuredPayFlow(Home(home), caller | SETTINGS | {"PAYFLOW_GATEWAY_PORT": str(find_free())})
+    variables = caller | SETTINGS | {"PAYFLOW_GATEWAY_PORT": str(find_free())}
+    plan = MeasuredPayFlow(Home(home), variables, wiring=wiring)
     # For the time at which a status became visible, without a query during the load.
     plan.postgres._settings["track_commit_timestamp"] = "on"
     try:

@@ -75,4 +75,4 @@ def test_chosen_length_is_kept() -> None:
 
 def test_every_part_is_measured() -> None:
     """Each part has a method of its name."""
-    assert all(callable(getattr(Stretches, name)) for name in (*parts.PARTS, *parts.EXTRA))
+    assert all(callable(getattr(Stretches, name)) for name in parts.EVERY)
