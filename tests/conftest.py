@@ -20,7 +20,7 @@ from tests.harness.databases import DataFolder, Templates, TestDatabase
 from tests.harness.expansion import expand
 from tests.harness.stack import Stack, running
 
-pytest_plugins = ["tests.harness.placement", "tests.harness.time_limits"]
+pytest_plugins = ["tests.harness.collection", "tests.harness.placement", "tests.harness.time_limits"]
 
 # Before any test connects: only the database URLs decide how to connect.
 environment.forget_driver_variables(os.environ)

@@ -33,7 +33,7 @@ def _read_exporter(path: Path) -> dict[str, frozenset[str]]:
 
 def rules() -> list[dict[str, Any]]:
     """All recording and alert rules."""
-    groups = [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
+    groups = [group for path in RULES for group in read(path)["groups"]]
     return [rule for group in groups for rule in group["rules"]]
 
 
@@ -50,7 +50,7 @@ def recorded() -> set[str]:
 def rule_tests() -> Iterator[tuple[str, bool]]:
     """The name of an alert and whether it fires, for each expectation of the unit tests in their order."""
     for path in RULE_TESTS:
-        for test in yaml.safe_load(path.read_text())["tests"]:
+        for test in read(path)["tests"]:
             for expected in test["promql_expr_test"]:
                 (alert,) = re.findall(r'alertname="(\w+)"', expected["expr"])
                 yield alert, bool(expected["exp_samples"])
@@ -94,5 +94,5 @@ def expressions(panel: dict[str, Any]) -> list[str]:
 
 
 def read(path: Path) -> Any:
-    """The content of a YAML file."""
-    return yaml.safe_load(path.read_text())
+    """The content of a YAML or JSON file."""
+    return yaml.load(path.read_text(), Loader=yaml.CSafeLoader)

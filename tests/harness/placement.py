@@ -14,6 +14,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 BROKER = "tests with a broker"
+SCHEMAS = "tests with JSON schemas"
 TOGETHER = {
     "tests/e2e/": "tests/e2e",
     "tests/chaos/test_delayed_calls.py": BROKER,
@@ -27,8 +28,15 @@ TOGETHER = {
     "tests/integration/chassis/test_topology.py": BROKER,
     "tests/integration/test_upgrade.py": BROKER,
     "tests/integration/chaos/test_proxy_protocols.py": BROKER,
+    "tests/deploy/k8s/test_custom_resources.py": SCHEMAS,
+    "tests/deploy/k8s/test_schemas.py": SCHEMAS,
+    "tests/unit/gateway/test_examples.py": SCHEMAS,
+    "tests/unit/gateway/test_openapi.py": SCHEMAS,
 }
-"""Folders and files that run in one process, so that a run starts two session stacks and one broker, not one per process."""
+"""Folders and files that run in one process, so that a run starts two session stacks and one broker, not one per process.
+
+Those with JSON schemas import a library that takes more than a second to import.
+"""
 
 FIRST = (
     "tests/chaos",
@@ -38,6 +46,8 @@ FIRST = (
     "tests/chaos/test_crash_points.py",
     "tests/integration/local/test_payflow.py",
     "tests/integration/local/test_moving.py",
+    "tests/integration/deploy/monitoring/test_promtool.py",
+    "tests/e2e/test_telemetry.py",
     "tests/integration/test_plans.py",
     "tests/integration/wallet/test_ledger_machine.py",
     "tests/chaos/test_overload.py",
@@ -45,6 +55,7 @@ FIRST = (
     "tests/integration/local/test_engines.py",
     "tests/integration/wallet/test_races.py",
     "tests/unit/wallet/test_ledger_machine.py",
+    SCHEMAS,
     "tests/integration/test_migrations.py",
     "tests/integration/test_broker.py",
 )

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
 from tests.deploy.k8s import allow_lists, production_builds
 from tests.deploy.k8s.allow_lists import Kind
+from tests.harness.collection import import_late
 
 LISTS = allow_lists.read_lists()
 KINDS = {(kind.api_version, kind.name): kind for allow_list in LISTS for kind in allow_list.kinds}
@@ -134,7 +134,7 @@ def test_overridden_pod_of_rabbitmq_is_a_pod() -> None:
     cluster = next(each for each in custom_resources() if each["kind"] == "RabbitmqCluster")
     spec = cluster["spec"]["override"]["statefulSet"]["spec"]["template"]["spec"]
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "rabbitmq"}, "spec": spec}
-    kubernetes_validate.validate(pod, "1.34", strict=True)
+    import_late("kubernetes_validate").validate(pod, "1.34", strict=True)
 
 
 def test_kinds_are_known() -> None:

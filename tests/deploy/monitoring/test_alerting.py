@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from deploy.monitoring import alert_log, alerting
 from deploy.monitoring.alerting import CONFIGURATION, SOURCE, Receivers
@@ -23,7 +22,7 @@ from tests.harness import monitoring
 
 WATCHDOG = {"status": "firing", "labels": {"alertname": "Watchdog"}, "annotations": {}, "startsAt": ""}
 
-BASE = yaml.safe_load((SOURCE / CONFIGURATION).read_text())
+BASE = monitoring.read(SOURCE / CONFIGURATION)
 MAIL = {"email_to": "on-call@example.com", "email_from": "payflow@example.com", "smtp_host": "mail.example.com:587"}
 NEVER_INHIBITED = re.compile(
     r"PayflowLedger\w+|Payflow\w+Conflict|PayflowStalePending|PayflowDeadLetters|\w+Down|Host\w+"

@@ -39,7 +39,7 @@ def expressions() -> Iterator[tuple[str, str]]:
             if panel["type"] != "row":
                 yield from ((f"{path.stem}: {panel['title']}", text) for text in monitoring.expressions(panel))
     for path in sorted(MANIFESTS.rglob("*.yaml")):
-        for resource in yaml.safe_load_all(path.read_text()):
+        for resource in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader):
             yield from ((f"{path.parent.name}/{path.name}", text) for text in _queries(resource))
     for path in pages():
         for text in BLOCK.findall(path.read_text()):

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
-from openapi_spec_validator import validate
 
 from services.chassis.finality import MomentNotFinal
 from services.contracts.api_keys import Scope
@@ -21,6 +19,7 @@ from services.gateway import api, openapi, operations, schemas
 from services.gateway.api import OPERATIONS
 from services.gateway.errors import RecipientNotFound
 from services.gateway.operations import Access, Operation
+from tests.harness.collection import import_late
 
 ROWS = (*OPERATIONS, *api.reference.HEALTH)
 
@@ -28,6 +27,11 @@ ROWS = (*OPERATIONS, *api.reference.HEALTH)
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     return openapi.build(ROWS)
+
+
+def draft() -> Any:
+    """The validator of the schemas in an OpenAPI 3.1 document."""
+    return import_late("jsonschema").Draft202012Validator
 
 
 def _operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -49,10 +53,10 @@ def _resolve(document: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
 
 def test_document_is_valid(document: dict[str, Any]) -> None:
     """It is OpenAPI 3.1, and every schema is JSON Schema."""
-    validate(document)
+    import_late("openapi_spec_validator").validate(document)
     for name, schema in document["components"]["schemas"].items():
         assert re.fullmatch(r"[A-Za-z]+", name)
-        Draft202012Validator.check_schema(schema)
+        draft().check_schema(schema)
 
 
 def test_every_reference_resolves(document: dict[str, Any]) -> None:
@@ -184,14 +188,12 @@ def test_problems_fit_their_schema(document: dict[str, Any]) -> None:
     """Rendered problems match the documented schema, including extra members."""
     schema = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
     for refusal in (WalletNotFound(), RecipientNotFound()):
-        Draft202012Validator(schema).validate(refusal.problem() | {"request_id": "x"})
+        draft()(schema).validate(refusal.problem() | {"request_id": "x"})
     moment = {"$ref": "#/components/schemas/MomentProblem", "components": document["components"]}
-    Draft202012Validator(moment).validate(MomentNotFinal(datetime.now(UTC)).problem() | {"request_id": "x"})
+    draft()(moment).validate(MomentNotFinal(datetime.now(UTC)).problem() | {"request_id": "x"})
     assert "final_before" in document["components"]["schemas"]["MomentProblem"]["required"]
     extended = {"$ref": "#/components/schemas/CancelProblem", "components": document["components"]}
-    Draft202012Validator(extended).validate(
-        TransferNotCancellable(extra={"transfer": None}).problem() | {"request_id": "x"}
-    )
+    draft()(extended).validate(TransferNotCancellable(extra={"transfer": None}).problem() | {"request_id": "x"})
 
 
 def test_query_parameters_are_plain(document: dict[str, Any]) -> None:
