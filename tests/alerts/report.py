@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tests.harness import monitoring
 
 PROVEN, NOT_PROVEN, NOT_HERE = "proven", "NOT PROVEN", "not here"
 NO_FAULT = "no fault causes it"
+COLUMNS = ("alert", "fault", "held", "to fire", "to clear", "rule")
 
 
 def document(results: Sequence[Result], silences: Sequence[Silence], *, earlier: dict[str, Any]) -> dict[str, Any]:
@@ -54,15 +55,11 @@ def succeeded(made: dict[str, Any]) -> bool:
 
 def show(console: Console, made: dict[str, Any]) -> None:
     """Print the table."""
-    drawn = Table("alert", "fault", "held", "to fire", "to clear", "rule", "", box=None, pad_edge=False)
+    drawn = Table(*COLUMNS, "", box=None, pad_edge=False)
     for each in sorted(made["alerts"], key=lambda each: str(each["key"])):
         drawn.add_row(
             str(each["key"]),
-            each["fault"],
-            _seconds(each["held_seconds"]),
-            _seconds(each["fired_seconds"]),
-            _seconds(each["cleared_seconds"]),
-            "shortened" if each["shortened"] else "real",
+            *_row(each),
             ": ".join([each["state"], *_reasons(each)]),
         )
     for name, reason in missing(made).items():
@@ -78,8 +75,19 @@ def show(console: Console, made: dict[str, Any]) -> None:
 
 
 def write(path: Path, made: dict[str, Any]) -> None:
-    """Write the JSON, with the alerts that have no proof."""
+    """Write the JSON, with the alerts that have no proof, and beside it the table as Markdown."""
     files.write_json(path, made | {"not_proven": missing(made), "succeeded": succeeded(made)})
+    files.write_atomically(path.with_suffix(".md"), "".join(f"| {' | '.join(row)} |\n" for row in _markdown(made)))
+
+
+def _markdown(made: dict[str, Any]) -> Iterator[Sequence[str]]:
+    """The rows of the table of alerts that are proven."""
+    yield COLUMNS
+    yield ["---"] * len(COLUMNS)
+    for each in sorted(made["alerts"], key=lambda each: str(each["key"])):
+        if each["state"] == PROVEN:
+            labels = each["key"].removeprefix(each["alert"])
+            yield [f"`{each['alert']}`{labels}", *_row(each)]
 
 
 def names() -> set[str]:
@@ -92,9 +100,15 @@ def _entry(result: Result) -> dict[str, Any]:
     return {
         "key": f"{result.alert} {labels}".strip(),
         **asdict(result),
-        "shortened": result.alert in _shortened(),
+        "shortened": result.alert in shortened.changed(),
         "state": PROVEN if result.proven else NOT_PROVEN,
     }
+
+
+def _row(entry: dict[str, Any]) -> list[str]:
+    """The columns after the first."""
+    seconds = [_seconds(entry[name]) for name in ("held_seconds", "fired_seconds", "cleared_seconds")]
+    return [entry["fault"], *seconds, "shortened" if entry["shortened"] else "real"]
 
 
 def _reasons(entry: dict[str, Any]) -> list[str]:
@@ -112,13 +126,6 @@ def _reasons(entry: dict[str, Any]) -> list[str]:
         "cleared too late": cleared is not None and cleared > proof.CLEARS_SECONDS_MAX,
     }
     return [reason for reason, applies in found.items() if applies]
-
-
-def _shortened() -> set[str]:
-    """The alerts whose rule is not the real one in a proof."""
-    made = [group for each in shortened.documents().values() for group in each["groups"]]
-    shorter = {rule["alert"]: rule for group in made for rule in group["rules"] if "alert" in rule}
-    return {rule["alert"] for rule in monitoring.alerts() if shorter[rule["alert"]] != rule}
 
 
 def _seconds(value: float | None) -> str:

@@ -29,7 +29,7 @@ from tests.harness.prometheus import running as monitored
 SETTINGS = {
     "PAYFLOW_RATE_LIMITS": "off",
     "PAYFLOW_CANARY_EVERY_SECONDS": "5",
-    "PAYFLOW_REVERSAL_AFTER_SECONDS": "30",
+    "PAYFLOW_REVERSAL_AFTER_SECONDS": "20",
     "PAYFLOW_PROOF_EVERY_SECONDS": "15",
 }
 """Frequent payments of the canary, an early expiry and a frequent proof, so that there is something to be noticed soon.
