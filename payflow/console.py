@@ -17,9 +17,15 @@ from payflow.transfer import FAILED, PENDING
 PIPE_WIDTH = 400
 """The width of a table in a file or a pipe: wide enough not to wrap text that a program may search for."""
 
+NARROW = 120
+"""The columns of a terminal below which a table leaves out what is not needed to go on."""
+
 UNKNOWN = "-"
 SECONDS_SHOWN_MAX = 100
 MINUTES_SHOWN_MAX = 100
+
+_WHOLE = frozenset({"id", "sender"})
+"""Columns that are never folded: their values are copied into the next command."""
 
 _COLOURS = {
     "normal": "green",
@@ -36,8 +42,19 @@ def table(*headings: str) -> Table:
     """A table with these headings; `>` in front of one aligns its column to the right."""
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
-        made.add_column(heading.lstrip(">"), justify="right" if heading.startswith(">") else "left", overflow="fold")
+        made.add_column(
+            heading.lstrip(">"),
+            justify="right" if heading.startswith(">") else "left",
+            overflow="fold",
+            no_wrap=heading in _WHOLE,
+        )
     return made
+
+
+def is_narrow() -> bool:
+    """Whether the output is a terminal with few columns."""
+    console = Console()
+    return console.is_terminal and console.width < NARROW
 
 
 def facts(rows: Iterable[tuple[str, Text]]) -> Table:

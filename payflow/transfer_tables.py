@@ -19,25 +19,27 @@ OPERATOR = "operator"
 
 
 def print_found(found: SearchResult) -> None:
-    """Print a row for each found transfer, newest first."""
-    table = console.table("accepted", "id", "status", ">amount (minor units)", "sender", "recipient", "waits for")
+    """Print a row for each found transfer, newest first. A narrow terminal gets no users."""
+    users = () if console.is_narrow() else ("sender", "recipient")
+    table = console.table("accepted", "id", "status", ">amount (minor units)", *users, "waits for")
     for item in found.items:
         transfer = item.transfer
+        ids = {"sender": item.user_id, "recipient": item.recipient_id or console.UNKNOWN}
         table.add_row(
             console.moment(transfer.created_at),
             console.plain(transfer.id),
             console.coloured(transfer.status),
             console.plain(f"{transfer.amount:,} {transfer.currency}"),
-            console.plain(item.user_id),
-            console.plain(item.recipient_id or console.UNKNOWN),
+            *(console.plain(ids[name]) for name in users),
             console.plain(_waits_for(item)),
         )
     console.show(table)
 
 
 def print_stuck(found: SearchResult) -> None:
-    """Print a row for each late transfer, the oldest first, and how many wait for what."""
-    table = console.table(">age", "id", ">amount (minor units)", "sender", "waits for", "final by")
+    """Print a row for each late transfer, the oldest first, and how many wait for what. A narrow terminal gets no users."""
+    users = () if console.is_narrow() else ("sender",)
+    table = console.table(">age", "id", ">amount (minor units)", *users, "waits for", "final by")
     now = datetime.now(UTC)
     for item in found.items:
         transfer = item.transfer
@@ -45,7 +47,7 @@ def print_stuck(found: SearchResult) -> None:
             console.duration(max(0.0, (now - transfer.created_at).total_seconds())),
             console.plain(transfer.id),
             console.plain(f"{transfer.amount:,} {transfer.currency}"),
-            console.plain(item.user_id),
+            *(console.plain(item.user_id) for _ in users),
             console.plain(_waits_for(item)),
             console.moment(transfer.final_by),
         )
@@ -54,8 +56,9 @@ def print_stuck(found: SearchResult) -> None:
 
 
 def print_transfers(transfers: Iterable[Transfer], currencies: Mapping[str, Currency]) -> None:
-    """Print a row for each transfer, newest first."""
-    table = console.table("accepted", "id", "status", ">amount", "from wallet", "to wallet", "description")
+    """Print a row for each transfer, newest first. A narrow terminal gets no wallets."""
+    wallets = () if console.is_narrow() else ("from wallet", "to wallet")
+    table = console.table("accepted", "id", "status", ">amount", *wallets, "description")
     for transfer in transfers:
         status = console.coloured(transfer.status)
         if transfer.failure is not None:
@@ -65,8 +68,7 @@ def print_transfers(transfers: Iterable[Transfer], currencies: Mapping[str, Curr
             console.plain(transfer.id),
             status,
             console.plain(amount(transfer.amount, transfer.currency, currencies)),
-            console.plain(transfer.from_wallet_id),
-            console.plain(transfer.to_wallet_id),
+            *(console.plain(id_) for id_ in (transfer.from_wallet_id, transfer.to_wallet_id) if wallets),
             console.plain(transfer.description or ""),
         )
     console.show(table)

@@ -12,10 +12,12 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
-from payflow import following
+from payflow import console as console_module
+from payflow import following, transfer_tables
 from payflow.errors import GatewayUnreachable
 from payflow.limits import INTERACTIVE
 from payflow.operations import Overview
+from payflow.search import SearchResult
 from payflow.transfer import Timeline
 from payflow.watching import Screen, sparkline
 from tests.integration.payflow.conftest import ALICE
@@ -276,6 +278,26 @@ async def test_stuck(gateway: Any, run: Any) -> None:
     assert all(item["id"] in ran.out for item in items)
     assert (3, 3) == (as_json.code, len(json.loads(as_json.out)["items"]))
     assert {"pending_seconds": "10", "limit": "3"} == gateway.seen("GET /ops/transfers")[0].query
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_ids_can_be_copied(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    """No id is folded, however narrow the terminal is; users are left out where they do not fit."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    item = found(gateway)
+    page = SearchResult.read(results(item))
+
+    transfer_tables.print_stuck(page)
+    transfer_tables.print_found(page)
+    transfer_tables.print_transfers([page.items[0].transfer], {})
+    shown = capsys.readouterr().out
+
+    assert 3 == shown.count(item["id"])
+    assert (columns >= console_module.NARROW) == (ALICE["id"] in shown)
 
 
 async def test_nothing_is_stuck(gateway: Any, run: Any) -> None:
