@@ -95,6 +95,11 @@ async def read_local_metrics(processes: Mapping[str, str]) -> dict[str, Any]:
     return {name: lines for name, lines in found.items() if lines}
 
 
+def loki_query(subject: Subject) -> str:
+    """The query in LogQL for the lines about a transfer."""
+    return f"{LOKI_STREAMS} |~ `{subject.pattern()}`"
+
+
 async def read_loki(loki: str, subject: Subject, window: Window) -> list[dict[str, Any]]:
     """The log lines of the window about a transfer, the oldest first.
 
@@ -102,7 +107,7 @@ async def read_loki(loki: str, subject: Subject, window: Window) -> list[dict[st
         Unreachable
     """
     params = {
-        "query": f"{LOKI_STREAMS} |~ `{subject.pattern()}`",
+        "query": loki_query(subject),
         "start": str(int(window.since.timestamp() * 1e9)),
         "end": str(int(window.until.timestamp() * 1e9)),
         "limit": str(LINES_MAX),
