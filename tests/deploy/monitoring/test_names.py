@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from deploy.local.home import REPOSITORY
+from payflow import evidence
 from tests.harness import monitoring, promql
 
 OPERATIONS = REPOSITORY / "docs" / "operations"
@@ -28,6 +29,16 @@ QUERY = re.compile(
 SERIES = re.compile(
     r"`(payflow_\w+_(?:total|seconds|bytes|ok|units|number|info|size|items|transfers|messages|dead_\w+|second))\b"
 )
+WORD = re.compile(
+    r"(?<![\w./-])((?:payflow|rabbitmq|pg|redis|node|container|kube|probe|alertmanager|prometheus|cnpg|process)_[a-z0-9_]+)\b"
+)
+"""What looks like a series, in prose, tables and commands."""
+
+NO_SERIES = {
+    *(f"payflow_{name}" for name in ("auth", "wallet", "wallet_proof", "wallet_seal", "transaction", "notification")),
+    *("payflow_postgres", "payflow_auth_secret", "pg_receivewal"),
+}
+"""Databases, logins, a volume, a setting and a program."""
 
 
 def expressions() -> Iterator[tuple[str, str]]:
@@ -97,6 +108,29 @@ def test_series_of_a_page_are_exported(path: Path) -> None:
         known = labels_of(name) or labels_of(f"{name}_count")
         assert known is not None or name in monitoring.recorded(), name
         assert known is None or {_stored(label) for label in labels} <= known | promql.TARGET_LABELS, (name, labels)
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: str(path.relative_to(OPERATIONS)))
+def test_every_name_of_a_page_is_exported(path: Path) -> None:
+    """Guarantee 63: also one that a page names in a command or in prose, in whatever form."""
+    names = set(WORD.findall(path.read_text())) - NO_SERIES - monitoring.recorded()
+
+    assert [] == sorted(name for name in names if labels_of(name) is None and labels_of(f"{name}_count") is None)
+
+
+def test_series_of_a_ticket_are_exported() -> None:
+    """Guarantee 63: `payflow ticket` reads series that the processes export."""
+    assert [] == [name for name in evidence.SERIES if name not in promql.exported()]
+
+
+def test_scalers_and_runbooks_are_among_what_is_checked() -> None:
+    """Every ScaledObject that reads Prometheus has its query in the list, and every runbook is among the pages."""
+    scalers = [path for path in MANIFESTS.rglob("*.yaml") if "type: prometheus\n" in path.read_text()]
+    runbooks = {rule["annotations"]["runbook"] for rule in monitoring.alerts()}
+
+    assert {f"{path.parent.name}/{path.name}" for path in scalers} <= {place for place, _ in EXPRESSIONS}
+    assert scalers
+    assert runbooks <= {path.relative_to(REPOSITORY).as_posix() for path in pages()}
 
 
 def _stored(label: str) -> str:
