@@ -11,6 +11,8 @@ REGISTERING = "tests/integration/auth/test_probes.py"
 MONEY = "tests/unit/transaction/test_metrics.py"
 RECORDING = "tests/integration/notification/test_recording.py"
 WORKS = f"{TESTS}::test_the_money_circles"
+RULES = "monitoring/prometheus/rules/canary.yml"
+PROMTOOL = "tests/integration/deploy/monitoring/test_promtool.py"
 
 MUTANTS = (
     Mutant(
@@ -65,5 +67,12 @@ MUTANTS = (
         changes=[Change(COMMANDS, "                if notification.currency != TEST_CURRENCY\n", "")],
         works=f"{RECORDING}::test_both_users",
         caught_by=[f"{RECORDING}::test_test_money_causes_no_email"],
+    ),
+    Mutant(
+        name="canary-alarm-at-the-start",
+        guard="a Prometheus that has just started does not report that no payment completes",
+        changes=[Change(RULES, "max(payflow_canary_funded offset 2m) == 1", "max(payflow_canary_funded) == 1")],
+        works=f"{PROMTOOL}::test_the_configuration_of_prometheus_is_valid",
+        caught_by=[f"{PROMTOOL}::test_every_alert_fires_at_its_limit_and_clears"],
     ),
 )
