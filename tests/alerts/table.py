@@ -19,6 +19,12 @@ WORKERS = ("transaction-worker-1", "transaction-worker-2")
 NOT_POSTED = (*(f"{name}>wallet" for name in WORKERS), "transaction-reversal>postgres")
 """The reversal succeeds until a transfer has expired, unless it cannot look for one."""
 
+NOT_PUBLISHED = (
+    *(f"{name}>rabbitmq" for name in ("transaction-relay", *WORKERS)),
+    "transaction-reversal>postgres",
+)
+"""Without the reversal the number of waiting transfers does not change."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -97,7 +103,10 @@ LEDGER = (
     ),
     Fault(
         "the relay does not reach PostgreSQL",
-        [Expected("PayflowQueueUnmeasured")],
+        [
+            Expected("PayflowQueueUnmeasured"),
+            Expected("PayflowTransferJobLate", {"exported_job": "transaction-relay"}),
+        ],
         unreachable("transaction-relay>postgres"),
         held=True,
     ),
@@ -105,6 +114,12 @@ LEDGER = (
         "the gateway does not reach notification",
         [Expected("PayflowRequestsFailing"), Expected("PayflowAvailabilityBurnFast")],
         unreachable("gateway>notification"),
+        held=True,
+    ),
+    Fault(
+        "notification-worker is down",
+        [Expected("PayflowBackgroundProcessDown", {"role": "notification-worker"})],
+        kept_down("notification-worker"),
         held=True,
     ),
     Fault(
@@ -122,6 +137,7 @@ DELAYED = (
             Expected("PayflowTransferLate"),
             Expected("PayflowStalePending"),
             Expected("PayflowReversalLate"),
+            Expected("PayflowTransferJobLate", {"exported_job": "transaction-worker"}),
         ],
         unreachable(*NOT_POSTED, waiting=300),
         held=True,
@@ -137,16 +153,14 @@ DELAYED = (
 
 UNPUBLISHED = (
     Fault(
-        "relay and workers do not reach RabbitMQ",
+        "relay and workers do not reach RabbitMQ, and the reversal not PostgreSQL, 80 transfers wait",
         [
             Expected("PayflowOutboxLag", {"service": "transaction"}),
             Expected("PayflowQueueBusy"),
-            Expected("PayflowTransferJobLate", {"exported_job": "transaction-relay"}),
-            Expected("PayflowTransferJobLate", {"exported_job": "transaction-worker"}),
             Expected("PayflowQueueUnconsumed", {"queue": "transfers.requested"}),
             Expected("PayflowCanaryFailing"),
         ],
-        unreachable("transaction-relay>rabbitmq", *(f"{name}>rabbitmq" for name in WORKERS)),
+        unreachable(*NOT_PUBLISHED, waiting=80),
         held=True,
     ),
     Fault("a queue does not respond", [Expected("PayflowQueueLeaderless")], injections.queue_unresponsive, held=True),
@@ -195,12 +209,9 @@ ENGINES = (
         held=True,
     ),
     Fault(
-        "wallet-seal and notification-worker are down",
-        [
-            Expected("PayflowBackgroundProcessDown", {"role": "wallet-seal"}),
-            Expected("PayflowBackgroundProcessDown", {"role": "notification-worker"}),
-        ],
-        kept_down("wallet-seal", "notification-worker"),
+        "wallet-seal is down",
+        [Expected("PayflowBackgroundProcessDown", {"role": "wallet-seal"})],
+        kept_down("wallet-seal"),
         held=True,
     ),
 )
