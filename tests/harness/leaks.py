@@ -25,6 +25,11 @@ PATTERNS = {
 WORD = re.compile(r"[\w-]{8,}")
 """The form of most secrets: matching whole words makes thousands of secrets as cheap as one."""
 
+IDENTIFIER = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|@")
+"""A UUID, or an e-mail address."""
+
+LABELED = re.compile(r"^(\w+)\{(.*)\} \S+$", flags=re.MULTILINE)
+
 ENGINES = frozenset({"postgres", "rabbitmq", "redis"})
 OURS_ALLOWED = re.compile(r"^(?:rabbit|payflow)[\w-]*@[\w.-]+$")
 """RabbitMQ node names look like e-mail addresses."""
@@ -80,6 +85,11 @@ def forged(folder: Path) -> list[Leak]:
         for number, line in enumerate(file.read_text(errors="replace").split("\n"), start=1)
         if line.startswith("{") and not _is_ours(line, file.stem)
     ]
+
+
+def labeled_with_ids(pages: str) -> list[str]:
+    """The series on these pages of metrics that have an id or an e-mail address as a label: their number has no bound."""
+    return sorted({name for name, labels in LABELED.findall(pages) if IDENTIFIER.search(labels)})
 
 
 def _in_line(line: str, words: set[str], others: set[str], *, is_engine: bool) -> Iterator[str]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import asyncpg
 
 from deploy.local.ports import find_free
 from deploy.local.process import Process
-from tests.harness import preloaded
+from tests.harness import leaks, preloaded
 from tests.harness.databases import DataFolder
 from tests.harness.preloaded import PreloadedProcess
 
@@ -57,6 +57,16 @@ class Stack:
     def bring_up(self, name: str) -> None:
         """Let it start again."""
         (self.home / "down" / name).unlink(missing_ok=True)
+
+    async def pages(self) -> str:
+        """The metrics pages of all roles that respond, concatenated."""
+        texts = []
+        async with aiohttp.ClientSession() as session:
+            for url in self["metrics"].values():
+                with suppress(aiohttp.ClientConnectionError):
+                    async with session.get(f"{url.removesuffix('/metrics')}/metrics") as response:
+                        texts.append(await response.text())
+        return "\n".join(texts)
 
     async def ready(self, name: str, *, expected: int = 200, seconds: float = 180) -> None:
         """Wait until the role's /readyz returns `expected`."""
@@ -119,6 +129,8 @@ async def running(
     finally:
         await process.stop(seconds_max=STOP_SECONDS_MAX)
     assert 0 == process.poll(), process.log.read_text()
+    # No secret that was sent or received in this run may be in these logs.
+    assert [] == leaks.search(home / "logs", leaks.known_secrets() | leaks.secrets_of(home)), "see the lines named"
 
 
 def _command(home: Path, environment: Mapping[str, str], *, command: Sequence[str] | None) -> Process:

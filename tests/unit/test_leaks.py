@@ -52,3 +52,18 @@ def test_a_forged_line_is_found(tmp_path: Path) -> None:
     (tmp_path / "gateway.log").write_text(f'{own}\n{{"event": "operator_authorized", "service": "auth"}}\n{{"broken\n')
 
     assert [2, 3] == [leak.line for leak in leaks.forged(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        'route="/x",user="0196f0c0-0000-7000-8000-000000000001"',
+        'wallet="0196f0c0-0000-7000-8000-00000000000a"',
+        'to="a@b.example"',
+    ],
+)
+def test_a_label_with_an_id_is_found(labels: str) -> None:
+    """An id or an e-mail address in any label, by the name of the series."""
+    page = f'# HELP x Text.\nplain 1.0\nseconds_bucket{{route="/transfers/{{id}}",le="0.5"}} 2.0\nbad_total{{{labels}}} 1.0\n'
+
+    assert ["bad_total"] == leaks.labeled_with_ids(page)

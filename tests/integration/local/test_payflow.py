@@ -17,7 +17,7 @@ from deploy.local.ports import find_free
 from deploy.local.roles import CANARY, ROLES, SERVICES
 from deploy.local.user import User, http_session
 from services.chassis import revisions
-from tests.harness import preloaded
+from tests.harness import leaks, preloaded
 from tests.harness.environments import HOSTILE
 
 KEYS = {
@@ -73,7 +73,8 @@ async def balances(gateway: str) -> dict[str, int]:
 async def test_the_demo_and_its_money_survive_a_kill_of_everything(tmp_path: Path) -> None:
     """The stack starts from an empty folder, writes stack.json, runs the demo, and loses nothing when all of it is killed.
 
-    The shell that it is started from also has the variables of HOSTILE: all of this works as without them.
+    The shell that it is started from also has the variables of HOSTILE: all of this works as without them. Its logs, that of the
+    canary too, hold no secret and no e-mail address.
     """
     home = Home(tmp_path / "home")
     own = {"PAYFLOW_HOME": str(home.path), "PAYFLOW_GATEWAY_PORT": str(find_free())}
@@ -108,6 +109,8 @@ async def test_the_demo_and_its_money_survive_a_kill_of_everything(tmp_path: Pat
         assert run.wait(120) == 0
     assert not home.stack.exists()
     assert not any(process.is_alive(pid) for pid in again["pids"].values())
+    assert (home.logs / "canary.log").stat().st_size > 0
+    assert [] == leaks.search(home.logs, leaks.secrets_of(home.path) | {seed.PASSWORD}), "see the lines named"
 
 
 @pytest.mark.parametrize("service", SERVICES)
