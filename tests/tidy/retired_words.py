@@ -122,6 +122,7 @@ SUFFIXES = frozenset(
         ".json",
         ".awk",
         ".js",
+        ".mjs",
         ".css",
         ".html",
         ".sh",
