@@ -42,7 +42,10 @@ MUTANTS = (
         guard="no sender is notified that a transfer is late once its outcome is recorded",
         changes=[Change(COMMANDS, LOOK, "        recorded: set[UUID] = set()\n")],
         works=f"{LATE}::test_sender_is_notified_once",
-        caught_by=[f"{LATE}::test_nothing_after_the_outcome"],
+        caught_by=[
+            f"{LATE}::test_nothing_after_the_outcome",
+            f"{POLLING}::test_outcome_between_the_list_and_the_record",
+        ],
     ),
     Mutant(
         name="late-read-before-the-lock",
@@ -59,7 +62,10 @@ MUTANTS = (
             Change(SCHEMA, "    transfer_id uuid        PRIMARY KEY,\n", "    transfer_id uuid        NOT NULL,\n"),
         ],
         works=f"{LATE}::test_late_notification_is_no_outcome",
-        caught_by=[f"{LATE}::test_sender_is_notified_once"],
+        caught_by=[
+            f"{LATE}::test_sender_is_notified_once",
+            f"{POLLING}::test_two_processes_and_a_restart_notify_once",
+        ],
     ),
     Mutant(
         name="late-poll-starts-where-it-ended",
