@@ -152,6 +152,42 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProofRun:
+    """A requested run of the proof. `document` is the gateway's JSON.
+
+    `state` is `running`, then `passed` or `failed`, with the `proof`; or `abandoned`: its process ended, there is no result.
+    `blocks_total` is None until the sealed blocks to compare are counted.
+    """
+
+    id: str
+    state: str
+    started_at: datetime
+    check: str | None
+    checks_done: int
+    checks_total: int
+    blocks_done: int
+    blocks_total: int | None
+    proof: Proof | None
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """From the gateway's JSON."""
+        return cls(
+            id=document["id"],
+            state=document["state"],
+            started_at=read.moment(document["started_at"]),
+            check=document.get("check"),
+            checks_done=document["checks_done"],
+            checks_total=document["checks_total"],
+            blocks_done=document["blocks_done"],
+            blocks_total=document.get("blocks_total"),
+            proof=None if document.get("proof") is None else Proof.read(document["proof"]),
+            document=document,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
     """An outcome that was sealed late by the decision of an operator. `document` is the gateway's JSON.
 

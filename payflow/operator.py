@@ -10,7 +10,7 @@ from payflow.account import Account, SigningKeys
 from payflow.audit import AuditLog
 from payflow.dead_letter import DeadLetter, DeadLetterDetail, DeadLetterList, ReplayResult
 from payflow.gateway import Gateway
-from payflow.operations import Admission, BalanceSheet, Overview, Proof
+from payflow.operations import Admission, BalanceSheet, Overview, Proof, ProofRun
 from payflow.request import given, period, segment
 from payflow.search import SearchResult
 from payflow.transfer import Timeline, Transfer
@@ -95,6 +95,23 @@ class Operator:
         params = given({"new" if new and not full else "full": "1", "head": head})
         seconds = self._gateway.limits.proof_seconds
         return await self._gateway.send("GET", "/ops/ledger/proof", Proof.read, params=params, seconds=seconds)
+
+    async def start_proof(self, *, full: bool = False, head: str | None = None) -> ProofRun:
+        """Start a run of the proof without a time limit, or get the one in progress; poll it with `proof_run`.
+
+        Raises:
+            Problem: `proof_running`, a run with other options is in progress; `not_found`, the gateway is of an earlier release.
+        """
+        body = {"full": full, "head": head}
+        return await self._gateway.send("POST", "/ops/ledger/proof-runs", ProofRun.read, body=body)
+
+    async def proof_run(self, run_id: str) -> ProofRun:
+        """A run of the proof: its progress, and its result when it has ended.
+
+        Raises:
+            Problem: `proof_run_not_found`.
+        """
+        return await self._gateway.send("GET", f"/ops/ledger/proof-runs/{segment(run_id)}", ProofRun.read)
 
     async def admit_outcome(self, transfer_id: str, reason: str) -> Admission:
         """Let the ledger seal an outcome that appeared after its time was sealed. Repeated, it returns the first admission.

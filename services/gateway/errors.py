@@ -47,7 +47,13 @@ from services.contracts.refusals.transaction import (
     UnknownWallet,
     WalletFrozen,
 )
-from services.contracts.refusals.wallet import OutcomeNotFound, OutcomeNotLate, WalletNotFound
+from services.contracts.refusals.wallet import (
+    OutcomeNotFound,
+    OutcomeNotLate,
+    ProofRunning,
+    ProofRunNotFound,
+    WalletNotFound,
+)
 
 __all__ = [
     "ApiKeyLimitReached",
@@ -68,6 +74,8 @@ __all__ = [
     "OperatorRequired",
     "OutcomeNotFound",
     "OutcomeNotLate",
+    "ProofRunNotFound",
+    "ProofRunning",
     "SameWallet",
     "SessionNotFound",
     "TooManyLogins",

@@ -15,15 +15,17 @@ from services.chassis.encoding import respond
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.messages import format_time
-from services.contracts.refusals.wallet import OutcomeNotFound, WalletNotFound
-from services.wallet import commands, commands_admission, ledger, schemas, store_audit
+from services.contracts.refusals.wallet import OutcomeNotFound, ProofRunNotFound, WalletNotFound
+from services.wallet import commands, commands_admission, commands_proof_run, ledger, schemas, store_audit
 from services.wallet.ledger import Result
 from services.wallet.proof import verify
+from services.wallet.proof_runner import ProofRunner
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")
 """For reads of users and operators: posting, voiding and the funds checks do not wait for its connections."""
 PROOF_POOL: web.AppKey[Pool] = web.AppKey("proof_pool")
+PROOF_RUNNER: web.AppKey[ProofRunner] = web.AppKey("proof_runner")
 
 POST_SECONDS = 4.0
 """Shorter than the deadline of the worker for the call (5 s): items not done by then get the result `retry`."""
@@ -52,6 +54,8 @@ def add_routes(app: web.Application, verifier: TokenVerifier) -> None:
             web.get("/internal/outcomes/{id}", gateway(get_outcome)),
             web.get("/internal/balance-sheet", gateway(get_balance_sheet)),
             web.get("/internal/proof", gateway(get_proof)),
+            web.post("/internal/proof-runs", gateway(start_proof)),
+            web.get("/internal/proof-runs/{id}", gateway(get_proof_run)),
             web.put("/internal/admissions/{id}", gateway(admit)),
             web.get("/internal/audit", gateway(list_entries)),
         ]
@@ -218,6 +222,19 @@ async def get_proof(request: web.Request) -> web.Response:
         if query.head is None:
             await commands.record_proof(request.app[POOL], proof)
     return respond(schemas.proof(proof))
+
+
+async def start_proof(request: web.Request) -> web.Response:
+    """Start a run of the proof, or return the one in progress."""
+    body = validate_json(schemas.START_PROOF, await request.read())
+    run, is_new = await request.app[PROOF_RUNNER].start(whole=body.full, required=body.head)
+    return respond(schemas.proof_run(run), status=201 if is_new else 200)
+
+
+async def get_proof_run(request: web.Request) -> web.Response:
+    """The progress of a requested run of the proof, and its result when it has ended."""
+    run = await commands_proof_run.get_run(request.app[READ_POOL], path_id(request, ProofRunNotFound))
+    return respond(schemas.proof_run(run))
 
 
 async def admit(request: web.Request) -> web.Response:

@@ -9,6 +9,7 @@ from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
 from services.wallet import api
 from services.wallet.proof import watch_drift
+from services.wallet.proof_runner import ProofRunner
 from services.wallet.sealer import Sealer
 from services.wallet.settings import PROOF_POOL_SIZE_MAX, SEAL_POOL_SIZE_MAX, SealSettings, WalletSettings
 
@@ -45,10 +46,13 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
         stack.push_async_callback(database.close_pool, proof_pool)
         await readiness.register(runtime, pool, read_pool, proof_pool).wait(runtime, serves=True)
         runtime.run_beside(stack, watch_drift(proof_pool))
+        proof_runner = ProofRunner(pool, proof_pool, instance=runtime.instance)
+        runtime.run_beside(stack, proof_runner.run())
         app = server.application("wallet")
         app[api.POOL] = pool
         app[api.READ_POOL] = read_pool
         app[api.PROOF_POOL] = proof_pool
+        app[api.PROOF_RUNNER] = proof_runner
         api.add_routes(app, TokenVerifier(settings.identity_keys.public_keys, audience="wallet"))
         await server.serve(app, runtime, host=settings.host, port=settings.wallet_port)
 

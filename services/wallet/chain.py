@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from services.chassis.database import Connection
+from services.chassis import database
+from services.chassis.database import Connection, Pool
 from services.wallet import seal, store
 from services.wallet.seal import Block, Head
+from services.wallet.store_proof_run import Progress
 
 ROWS = 20_000
 """Rows compared at a time: one or two megabytes, however long the chain is."""
@@ -47,20 +49,44 @@ class ChainReport:
     waiting: list[str] = field(default_factory=list)
 
 
-async def examine(connection: Connection, recorded: Iterable[Head], *, after: Head | None = None) -> ChainReport:
+async def examine(
+    pool: Pool, recorded: Iterable[Head], *, after: Head | None = None, progress: Progress | None = None
+) -> ChainReport:
     """Compare blocks with the block before and with their rows, and find unsealed rows. `recorded` blocks must exist.
 
-    Those `after` a block, or all. The connection must see a single instant. It reads a part at a time.
+    Those `after` a block, or all, up to the newest. Each part is compared in a snapshot of its own, so that no transaction is
+    long: blocks, and the rows that they list, never change.
     """
     report = ChainReport(head=after)
-    await store.prefer_indexes(connection)
-    while blocks := await store.list_blocks(connection, report.head.number if report.head else 0, ROWS):
+    progress = progress or Progress()
+    async with database.snapshot(pool) as connection:
+        progress.blocks_total = await store.count_blocks(connection, after.number if after else 0)
+    while await _examine_part(pool, report, progress):
+        pass
+    async with database.snapshot(pool) as connection:
+        await store.prefer_indexes(connection)
+        for head in recorded:
+            if not await store.has_block(connection, head):
+                report.lost.append(f"block {head.number} with hash {head.hash.hex()} is missing")
+        await _find_unsealed(connection, report)
+    return report
+
+
+async def _examine_part(pool: Pool, report: ChainReport, progress: Progress) -> bool:
+    """Compare the next blocks; False if there are none."""
+    async with database.snapshot(pool) as connection:
+        await store.prefer_indexes(connection)
+        blocks = await store.list_blocks(connection, report.head.number if report.head else 0, ROWS)
         for block, hash_ in blocks:
             _follow(report, block, hash_)
         await _compare(connection, report, [block for block, _ in blocks])
-    for head in recorded:
-        if not await store.has_block(connection, head):
-            report.lost.append(f"block {head.number} with hash {head.hash.hex()} is missing")
+    progress.blocks_done += len(blocks)
+    progress.blocks_total = max(progress.blocks_total or 0, progress.blocks_done)
+    return bool(blocks)
+
+
+async def _find_unsealed(connection: Connection, report: ChainReport) -> None:
+    """Find outcomes and accounts that should be in a block."""
     for overdue in await store.list_overdue(connection, OUTCOME_GRACE):
         if overdue.late:
             report.late.append(f"transfer {overdue.transfer_id} of {overdue.at} appeared after its time was sealed")
@@ -68,7 +94,6 @@ async def examine(connection: Connection, recorded: Iterable[Head], *, after: He
             report.waiting.append(f"transfer {overdue.transfer_id} of {overdue.at} is in no block")
     for account_id in await store.list_overdue_accounts(connection, ACCOUNT_GRACE):
         report.waiting.append(f"account {account_id} is in no block")
-    return report
 
 
 def _follow(report: ChainReport, block: Block, hash_: bytes) -> None:

@@ -27,9 +27,11 @@ from services.contracts.messages import format_time
 from services.contracts.money import AMOUNT_MAX, check_currency
 from services.wallet.commands import Void
 from services.wallet.ledger import Posting, Result
+from services.wallet.proof import CHECKS_TOTAL
 from services.wallet.seal import Head
 from services.wallet.store import SEQ_MAX, Line, Proof, Wallet
 from services.wallet.store_admission import Admission
+from services.wallet.store_proof_run import ProofRun
 
 
 def _bytes(text: str) -> bytes:
@@ -181,6 +183,13 @@ class ProofQuery(_Model):
     head: Annotated[Head, PlainValidator(_head)] | None = None
 
 
+class StartProof(_Model):
+    """A run of the proof: of everything (`full`), or from the last verified block on. `head` must be found."""
+
+    full: bool = False
+    head: Annotated[Head, PlainValidator(_head)] | None = None
+
+
 class BalanceQuery(_Model):
     """The moment of a balance."""
 
@@ -204,6 +213,7 @@ FREEZE = TypeAdapter(FreezeRequest)
 ADMIT = TypeAdapter(AdmitRequest)
 OWNER = TypeAdapter(OwnerQuery)
 PROOF = TypeAdapter(ProofQuery)
+START_PROOF = TypeAdapter(StartProof)
 BALANCE = TypeAdapter(BalanceQuery)
 STATEMENT = TypeAdapter(StatementQuery)
 
@@ -269,6 +279,24 @@ def proof(run: Proof) -> dict[str, Any]:
         "at": format_time(run.at),
         "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in run.checks],
         "head": {"number": run.head.number, "hash": run.head.hash.hex()} if run.head else None,
+    }
+
+
+def proof_run(run: ProofRun) -> dict[str, Any]:
+    """A requested run of the proof; `proof` is null until it has ended."""
+    return {
+        "id": str(run.id),
+        "state": run.state,
+        "full": run.whole,
+        "started_at": format_time(run.started_at),
+        "updated_at": format_time(run.updated_at),
+        "ended_at": None if run.ended_at is None else format_time(run.ended_at),
+        "check": run.progress.current,
+        "checks_done": run.progress.checks_done,
+        "checks_total": CHECKS_TOTAL,
+        "blocks_done": run.progress.blocks_done,
+        "blocks_total": run.progress.blocks_total,
+        "proof": None if run.proof is None else proof(run.proof),
     }
 
 

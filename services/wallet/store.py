@@ -336,6 +336,11 @@ async def list_blocks(connection: Connection, after: int, rows: int) -> list[tup
     return [_block(row) for row in await connection.fetch(statements.list_blocks, after, rows)]
 
 
+async def count_blocks(connection: Connection, after: int) -> int:
+    """How many blocks there are after a number, if none is missing."""
+    return int(await connection.fetchval(statements.count_blocks, after))
+
+
 async def find_block_before_rows(connection: Connection, newest: Head, rows: int) -> Head | None:
     """The newest block that has so many rows between it and the end of `newest`; None if there are fewer rows."""
     row = await connection.fetchrow(statements.find_block_before_rows, newest.number, rows)

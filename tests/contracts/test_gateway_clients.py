@@ -270,6 +270,8 @@ def calls_of_wallet(client: WalletClient) -> list[Coroutine[Any, Any, Any]]:
         client.get_last_proof(),
         client.run_proof(whole=True, head=f"1:{'0' * 64}", seconds=10),
         client.run_proof(whole=False, head=None, seconds=10),
+        client.start_proof(full=True, head=f"1:{'0' * 64}"),
+        client.get_proof_run(ID),
     ]
 
 

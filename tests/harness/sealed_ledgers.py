@@ -14,13 +14,18 @@ from services.contracts.identifiers import new_id
 from services.wallet import commands
 from services.wallet.app import PLANNER
 from services.wallet.commands import Void
+from services.wallet.commands_admission import admit_outcome
 from services.wallet.proof import verify
 from services.wallet.seal import Head
 from services.wallet.store import Proof
+from services.wallet.store_admission import Admission
 from tests.harness.databases import TestDatabase
 from tests.harness.ledgers import fund, post, posting
 
 BLOCKS = 4
+
+OPERATOR = new_id()
+REASON = "the clock of the server was set back"
 
 
 @dataclass
@@ -93,3 +98,18 @@ def faults(proof: Proof) -> dict[str, str]:
     """The failed checks and their contradictions."""
     assert proof.ok == all(check.ok for check in proof.checks)
     return {check.name: check.detail for check in proof.checks if not check.ok}
+
+
+async def admit(ledger: Ledger, transfer_id: UUID, reason: str = REASON) -> Admission:
+    """Admit a late outcome as an operator."""
+    return await admit_outcome(
+        ledger.pool, transfer_id, reason=reason, operator_id=OPERATOR, request_id="the-request-1"
+    )
+
+
+async def late_void(ledger: Ledger) -> UUID:
+    """A void from before the frontier, unsealed."""
+    late = new_id()
+    await commands.void_transfers(ledger.pool, [Void(late, "cancelled", bytes(32))])
+    await ledger.tamper("UPDATE outcomes SET at = at - interval '1 hour' WHERE transfer_id = $1", late)
+    return late

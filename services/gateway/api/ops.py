@@ -109,7 +109,8 @@ async def get_proof(request: web.Request) -> web.Response:
     """Get the last proof of the ledger, or run a new one.
 
     A new run checks all accounts and entries. With `full` it compares every sealed block with its rows; with `new` only those
-    since the last run that passed, and the newest of the others.
+    since the last run that passed, and the newest of the others. The request waits for it, at most 120 s; a run that is started
+    with `POST /ops/ledger/proof-runs` has no time limit.
     """
     query: schemas.ops.ProofQuery = request[QUERY]
     wallet = request.app[UPSTREAMS].wallet
@@ -119,6 +120,24 @@ async def get_proof(request: web.Request) -> web.Response:
     else:
         proof = await wallet.get_last_proof()
     return responses.document(proof)
+
+
+async def start_proof(request: web.Request) -> web.Response:
+    """Start a run of the proof of the ledger.
+
+    It has no time limit: poll `GET /ops/ledger/proof-runs/{id}` until its state is not `running`. Only one runs at a time: if one
+    that checks at least as much is in progress, it is returned.
+    """
+    body: schemas.ops.NewProofRun = request[BODY]
+    run = await request.app[UPSTREAMS].wallet.start_proof(full=body.full, head=body.head)
+    return responses.document(run, status=202)
+
+
+async def get_proof_run(request: web.Request) -> web.Response:
+    """Get the progress of a run of the proof, and its result when it has ended."""
+    return responses.document(
+        await request.app[UPSTREAMS].wallet.get_proof_run(path_id(request, errors.ProofRunNotFound))
+    )
 
 
 async def admit_outcome(request: web.Request) -> web.Response:
@@ -212,6 +231,25 @@ OPERATIONS = (
         access=Access.OPERATOR,
         query=schemas.ops.ProofQuery,
         seconds=PROOF_SECONDS + operations.REQUEST_SECONDS,
+        key_scope=Scope.OPERATE,
+    ),
+    Operation(
+        "POST",
+        f"{BASE}/ledger/proof-runs",
+        start_proof,
+        (Response(202, "The run.", schemas.ops.ProofRun),),
+        access=Access.OPERATOR,
+        body=schemas.ops.NewProofRun,
+        refusals=(errors.ProofRunning,),
+        key_scope=Scope.OPERATE,
+    ),
+    Operation(
+        "GET",
+        f"{BASE}/ledger/proof-runs/{{id}}",
+        get_proof_run,
+        (Response(200, "The run.", schemas.ops.ProofRun),),
+        access=Access.OPERATOR,
+        refusals=(errors.ProofRunNotFound,),
         key_scope=Scope.OPERATE,
     ),
     Operation(

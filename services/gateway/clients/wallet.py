@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from services.chassis.client import ConnectionLost, UpstreamUnavailable
 from services.contracts.refusal import Refusal
-from services.contracts.refusals.wallet import OutcomeNotFound, WalletNotFound
+from services.contracts.refusals.wallet import OutcomeNotFound, ProofRunNotFound, WalletNotFound
 from services.gateway.clients import service
 from services.gateway.clients.service import Json, ServiceClient, call
 
@@ -118,7 +118,7 @@ class WalletClient(ServiceClient):
         try:
             admission: Json = await call(self._upstream, "PUT", path, body=body, missing=OutcomeNotFound, is_new=True)
         except service.RouteUnknown:
-            raise UpstreamUnavailable("the wallet service is being upgraded") from None
+            raise _being_upgraded() from None
         return admission
 
     async def get_balance_sheet(self) -> Json:
@@ -136,3 +136,28 @@ class WalletClient(ServiceClient):
         params = {"full" if whole else "new": "1"} | ({} if head is None else {"head": head})
         proof: Json = await call(self._upstream, "GET", "/internal/proof", params=params, seconds=seconds)
         return proof
+
+    async def start_proof(self, *, full: bool, head: str | None) -> Json:
+        """Start a run of the proof, or return the one in progress."""
+        body = {"full": full, "head": head}
+        try:
+            run: Json = await call(self._upstream, "POST", "/internal/proof-runs", body=body, is_new=True)
+        except service.RouteUnknown:
+            raise _being_upgraded() from None
+        except ConnectionLost:
+            # Repeated, the request returns the run that it started.
+            raise UpstreamUnavailable("the wallet service did not respond") from None
+        return run
+
+    async def get_proof_run(self, run_id: str) -> Json:
+        """A requested run of the proof."""
+        path = f"/internal/proof-runs/{run_id}"
+        try:
+            run: Json = await call(self._upstream, "GET", path, missing=ProofRunNotFound, is_new=True)
+        except service.RouteUnknown:
+            raise _being_upgraded() from None
+        return run
+
+
+def _being_upgraded() -> UpstreamUnavailable:
+    return UpstreamUnavailable("the wallet service is being upgraded")

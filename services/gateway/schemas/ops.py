@@ -286,6 +286,35 @@ class Proof(Response):
     head: SealedBlock | None
 
 
+class NewProofRun(Request):
+    """Request of a run of the proof."""
+
+    full: bool = Field(
+        False, description="Compare every sealed block again, not only those since the last verified one."
+    )
+    head: BlockHead | None = Field(None, description="`NUMBER:HASH` of a block recorded earlier, which must be found.")
+
+
+class ProofRun(Response):
+    """A requested run of the proof, its progress, and its result once it has ended.
+
+    `running`, then `passed` or `failed`; or `abandoned`, without a result, if its process ended or the database was unavailable.
+    """
+
+    id: UUID
+    state: Literal["running", "passed", "failed", "abandoned"]
+    full: bool
+    started_at: AwareDatetime
+    updated_at: AwareDatetime
+    ended_at: AwareDatetime | None
+    check: str | None = Field(description="The check in progress.")
+    checks_done: int
+    checks_total: int
+    blocks_done: int = Field(description="Sealed blocks that were compared with their rows.")
+    blocks_total: int | None = Field(description="Blocks to compare; null until they are counted.")
+    proof: Proof | None
+
+
 class NewAdmission(Request):
     """Admission request; the reason is visible to operators only."""
 

@@ -182,6 +182,19 @@ WHERE outcomes.transfer_id IS NULL OR line.transfer_id IS NULL
    OR line.sides IS DISTINCT FROM ARRAY[(outcomes.source_id, outcomes.source_seq), (outcomes.destination_id, outcomes.destination_seq)]
 LIMIT 20;
 
+-- name: prove_admissions_audited
+-- Each admission has its entry in the audit log, by the same operator, for the same reason, of the same request; and each entry its
+-- admission.
+SELECT coalesce(admissions.transfer_id, entry.transfer_id) AS transfer_id
+FROM admissions
+FULL JOIN (
+    SELECT transfer_id, actor_id, detail ->> 'reason' AS reason, request_id FROM audit_log WHERE action = 'outcome_admitted'
+) AS entry
+  ON entry.transfer_id = admissions.transfer_id AND entry.actor_id = admissions.operator_id
+ AND entry.reason = admissions.reason AND entry.request_id = admissions.request_id
+WHERE admissions.transfer_id IS NULL OR entry.transfer_id IS NULL
+LIMIT 20;
+
 -- name: read_seal_state
 -- The clock of this statement is read before its snapshot is taken. A block whose transaction number is at most that of the oldest
 -- running transaction was written before all running transactions began: rows dated before that block can be read now.
@@ -284,6 +297,9 @@ SELECT number, hash FROM (
         FROM blocks WHERE number BETWEEN $1::bigint - $2::bigint AND $1
     ) AS near
 ) AS following WHERE newer >= $2 ORDER BY number DESC LIMIT 1;
+
+-- name: count_blocks
+SELECT greatest(coalesce(max(number), 0) - $1::bigint, 0) FROM blocks;
 
 -- name: has_block
 SELECT EXISTS (SELECT FROM blocks WHERE number = $1 AND hash = $2);

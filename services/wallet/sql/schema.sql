@@ -142,6 +142,24 @@ CREATE TABLE public.outcomes (
     CONSTRAINT outcomes_outcome_check CHECK ((outcome = ANY (ARRAY['posted'::text, 'rejected'::text, 'voided'::text]))),
     CONSTRAINT outcomes_reason_unless_posted CHECK (((outcome = 'posted'::text) = (reason IS NULL)))
 );
+CREATE TABLE public.proof_runs (
+    id uuid NOT NULL,
+    whole boolean NOT NULL,
+    required text,
+    state text DEFAULT 'running'::text NOT NULL,
+    instance text NOT NULL,
+    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ended_at timestamp with time zone,
+    current text,
+    checks_done integer DEFAULT 0 NOT NULL,
+    blocks_done bigint DEFAULT 0 NOT NULL,
+    blocks_total bigint,
+    proof jsonb,
+    CONSTRAINT proof_runs_ended CHECK (((state = 'running'::text) = (ended_at IS NULL))),
+    CONSTRAINT proof_runs_proof CHECK (((state = ANY (ARRAY['passed'::text, 'failed'::text])) = (proof IS NOT NULL))),
+    CONSTRAINT proof_runs_state_check CHECK ((state = ANY (ARRAY['running'::text, 'passed'::text, 'failed'::text, 'abandoned'::text])))
+);
 ALTER TABLE ONLY public.accounts
     ADD CONSTRAINT accounts_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.admissions
@@ -156,6 +174,8 @@ ALTER TABLE ONLY public.last_proof
     ADD CONSTRAINT last_proof_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.outcomes
     ADD CONSTRAINT outcomes_pkey PRIMARY KEY (transfer_id);
+ALTER TABLE ONLY public.proof_runs
+    ADD CONSTRAINT proof_runs_pkey PRIMARY KEY (id);
 CREATE UNIQUE INDEX accounts_external_currency_unique ON public.accounts USING btree (currency) WHERE (owner_id IS NULL);
 CREATE UNIQUE INDEX accounts_owner_currency_unique ON public.accounts USING btree (owner_id, currency) WHERE (owner_id IS NOT NULL);
 CREATE INDEX admissions_unsealed ON public.admissions USING btree (transfer_id) WHERE (block IS NULL);
@@ -167,6 +187,7 @@ CREATE INDEX audit_log_by_time ON public.audit_log USING btree (at, id);
 CREATE INDEX blocks_latest_at ON public.blocks USING btree (latest_at);
 CREATE INDEX blocks_with_accounts ON public.blocks USING btree (number) WHERE (length(account_digests) > 0);
 CREATE INDEX outcomes_at ON public.outcomes USING btree (at);
+CREATE UNIQUE INDEX proof_runs_running ON public.proof_runs USING btree (state) WHERE (state = 'running'::text);
 CREATE TRIGGER accounts_never_removed BEFORE DELETE OR TRUNCATE ON public.accounts FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 CREATE TRIGGER audit_log_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 CREATE TRIGGER blocks_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.blocks FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
@@ -187,6 +208,7 @@ GRANT SELECT ON TABLE public.admissions TO payflow_wallet_proof;
 GRANT UPDATE(block) ON TABLE public.admissions TO payflow_wallet_seal;
 GRANT SELECT,INSERT ON TABLE public.audit_log TO payflow_wallet;
 GRANT SELECT ON TABLE public.audit_log TO payflow_wallet_proof;
+GRANT SELECT ON TABLE public.audit_log TO payflow_wallet_seal;
 GRANT SELECT,INSERT ON TABLE public.blocks TO payflow_wallet_seal;
 GRANT SELECT ON TABLE public.blocks TO payflow_wallet;
 GRANT SELECT ON TABLE public.blocks TO payflow_wallet_proof;
@@ -199,3 +221,4 @@ GRANT SELECT ON TABLE public.last_proof TO payflow_wallet_proof;
 GRANT SELECT,INSERT ON TABLE public.outcomes TO payflow_wallet;
 GRANT SELECT ON TABLE public.outcomes TO payflow_wallet_proof;
 GRANT SELECT ON TABLE public.outcomes TO payflow_wallet_seal;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.proof_runs TO payflow_wallet;

@@ -397,6 +397,41 @@ async def test_proof(api: ApiClient, operator_token: str) -> None:
         assert (await api.call("GET", f"/api/v1/ops/ledger/proof?{query}", token=operator_token)).status == 422
 
 
+async def test_proof_runs(api: ApiClient, operator_token: str, token: str) -> None:
+    """For operators only: a run is started with its options, and read."""
+    run_id, path, head = new_id(), "/api/v1/ops/ledger/proof-runs", f"12:{'ab' * 32}"
+    api.fakes.wallet.responses["POST /internal/proof-runs"] = {"id": str(run_id), "state": "running"}
+    api.fakes.wallet.responses[f"GET /internal/proof-runs/{run_id}"] = {"id": str(run_id), "state": "passed"}
+
+    refused = await api.call("POST", path, token=token, json={})
+    started = await api.call("POST", path, token=operator_token, json={"full": True, "head": head})
+    read = await api.call("GET", f"{path}/{run_id}", token=operator_token)
+    invalid = await api.call("POST", path, token=operator_token, json={"head": "12"})
+
+    assert (403, 202, 200, 422) == (refused.status, started.status, read.status, invalid.status)
+    assert ("running", "passed") == (started.json()["state"], read.json()["state"])
+    assert {"full": True, "head": head} == api.fakes.wallet.calls_to("POST", "/internal/proof-runs")[-1].body
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [("not_found", (503, "upstream_unavailable")), ("proof_run_not_found", (404, "proof_run_not_found"))],
+)
+async def test_proof_runs_during_an_upgrade(
+    api: ApiClient, operator_token: str, code: str, expected: tuple[int, str]
+) -> None:
+    """A wallet service of the release before has no runs: 503, not a fault. A run that it does not know is a 404."""
+    run_id, path = new_id(), "/api/v1/ops/ledger/proof-runs"
+    api.fakes.wallet.responses["POST /internal/proof-runs"] = problem(404, "not_found")
+    api.fakes.wallet.responses[f"GET /internal/proof-runs/{run_id}"] = problem(404, code)
+
+    started = await api.call("POST", path, token=operator_token, json={})
+    read = await api.call("GET", f"{path}/{run_id}", token=operator_token)
+
+    assert (503, "upstream_unavailable") == (started.status, started.json()["code"])
+    assert expected == (read.status, read.json()["code"])
+
+
 async def test_refusal_of_the_gateway_is_a_500(api: ApiClient, token: str) -> None:
     """A wrong key or route between services is a 500, not a 401 for the client."""
     for status, code in ((401, "service_token_required"), (403, "service_not_allowed"), (404, "not_found")):

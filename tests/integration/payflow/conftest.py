@@ -305,6 +305,18 @@ class FakeGateway:
         return {**transfer, "status": "COMPLETED", "completed_at": time_now()}
 
 
+def proof(*, entries_ok: bool) -> dict[str, Any]:
+    """A proof of the ledger, as the gateway returns it."""
+    return {
+        "ok": entries_ok,
+        "at": "2026-01-02T12:00:00.000000Z",
+        "checks": [
+            {"name": "conserved", "ok": True, "detail": "12 currencies"},
+            {"name": "balances_equal_entries", "ok": entries_ok, "detail": {"account": "a-1", "off_by": 5}},
+        ],
+    }
+
+
 @pytest.fixture
 def faults() -> Faults:
     return Faults()

@@ -58,17 +58,6 @@ CURRENCIES = {
 }
 
 
-def proof(*, entries_ok: bool) -> dict[str, Any]:
-    return {
-        "ok": entries_ok,
-        "at": "2026-01-02T12:00:00.000000Z",
-        "checks": [
-            {"name": "conserved", "ok": True, "detail": "12 currencies"},
-            {"name": "balances_equal_entries", "ok": entries_ok, "detail": {"account": "a-1", "off_by": 5}},
-        ],
-    }
-
-
 def sheet(off_by: int = 0) -> dict[str, Any]:
     return {
         "as_of": "2026-01-02T12:00:00.000000Z",
@@ -205,35 +194,6 @@ async def test_queue(gateway: Any, run: Any) -> None:
     assert ["service", "wallet", "not", "ready"] in rows
 
 
-async def test_verify(gateway: Any, run: Any) -> None:
-    """A ledger that passes: every check is listed, exit code 0. A new proof is requested, with --full one of everything."""
-    gateway.documents["/ops/ledger/proof"] = proof(entries_ok=True)
-    await login(run)
-
-    ran = await run("ledger", "verify")
-    await run("ledger", "verify", "--full")
-
-    assert (ran.code, ran.err) == (0, "")
-    assert "balances_equal_entries" in ran.out
-    assert ["proof", "passed"] in [line.split() for line in ran.out.splitlines()]
-    assert [request.query for request in gateway.seen("GET /ops/ledger/proof")] == [{"new": "1"}, {"full": "1"}]
-
-
-async def test_verify_with_a_recorded_head(gateway: Any, run: Any) -> None:
-    """The newest block is printed; a recorded one is sent for verification; a malformed one is an error before any request."""
-    head = f"12:{'ab' * 32}"
-    gateway.documents["/ops/ledger/proof"] = proof(entries_ok=True) | {"head": {"number": 12, "hash": "ab" * 32}}
-    await login(run)
-
-    ran = await run("ledger", "verify", "--head", head)
-    malformed = await run("ledger", "verify", "--head", "12")
-
-    assert (ran.code, head in ran.out) == (0, True)
-    assert gateway.seen("GET /ops/ledger/proof")[0].query == {"new": "1", "head": head}
-    assert (malformed.code, len(gateway.seen("GET /ops/ledger/proof"))) == (2, 1)
-    assert "is not a head" in malformed.err
-
-
 @pytest.mark.parametrize(("block", "said"), [(None, "the next block seals it."), (12, "block 12 seals it.")])
 async def test_admit(gateway: Any, run: Any, block: int | None, said: str) -> None:
     """The reason is required and sent; the line says which block seals the outcome."""
@@ -250,19 +210,6 @@ async def test_admit(gateway: Any, run: Any, block: int | None, said: str) -> No
     assert (2, 0) == (without.code, ran.code)
     assert f"{TRANSFER_ID} is admitted (a clock): {said}\n" == ran.out
     assert {"reason": "a clock"} == gateway.seen(f"PUT {path}")[0].body
-
-
-@pytest.mark.parametrize("options", [(), ("--json",)])
-async def test_verify_names_the_failed_check(gateway: Any, run: Any, options: tuple[str, ...]) -> None:
-    """A ledger that fails verification: exit code 3 and one line that names the check, also with --json."""
-    gateway.documents["/ops/ledger/proof"] = proof(entries_ok=False)
-    await login(run)
-
-    ran = await run("ledger", "verify", *options)
-
-    assert ran.code == 3
-    assert ran.err == "payflow: the ledger failed verification: balances_equal_entries (account a-1, off_by 5)\n"
-    assert "balances_equal_entries" in ran.out
 
 
 async def test_a_list_that_is_cut_says_so(gateway: Any, run: Any) -> None:
@@ -308,7 +255,6 @@ async def test_json_is_the_gateways_document(gateway: Any, run: Any, timeline: A
     responses = {
         ("trace", TRANSFER_ID): (f"/ops/transfers/{TRANSFER_ID}/timeline", timeline(TRANSFER_ID, waiting_for="relay")),
         ("queue",): ("/ops/overview", OVERVIEW),
-        ("ledger", "verify"): ("/ops/ledger/proof", proof(entries_ok=True)),
         ("ledger", "balance-sheet"): ("/ops/ledger/balance-sheet", sheet()),
     }
     gateway.documents |= {"/currencies": CURRENCIES, **dict(responses.values())}

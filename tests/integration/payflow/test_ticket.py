@@ -18,8 +18,8 @@ from aiohttp.test_utils import TestServer
 from payflow import evidence
 from payflow.log_line import Subject
 from tests.harness import promql
-from tests.integration.payflow.conftest import Faults
-from tests.integration.payflow.test_cli import OVERVIEW, TRANSFER_ID, login, one_line, proof
+from tests.integration.payflow.conftest import Faults, proof
+from tests.integration.payflow.test_cli import OVERVIEW, TRANSFER_ID, login, one_line
 from tests.integration.payflow.test_transfer_commands import found, results
 
 TOKEN = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIwMTk5In0.c2lnbmF0dXJl"

@@ -10,29 +10,8 @@ import pytest
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
 from services.contracts.refusals.wallet import OutcomeNotFound, OutcomeNotLate
-from services.wallet import commands
-from services.wallet.commands import Void
-from services.wallet.commands_admission import admit_outcome
-from services.wallet.store_admission import Admission
 from tests.harness.ledgers import post, posting
-from tests.harness.sealed_ledgers import Ledger, faults
-
-OPERATOR = new_id()
-REASON = "the clock of the server was set back"
-
-
-async def admit(ledger: Ledger, transfer_id: UUID, reason: str = REASON) -> Admission:
-    return await admit_outcome(
-        ledger.pool, transfer_id, reason=reason, operator_id=OPERATOR, request_id="the-request-1"
-    )
-
-
-async def late_void(ledger: Ledger) -> UUID:
-    """A void from before the frontier, unsealed."""
-    late = new_id()
-    await commands.void_transfers(ledger.pool, [Void(late, "cancelled", bytes(32))])
-    await ledger.tamper("UPDATE outcomes SET at = at - interval '1 hour' WHERE transfer_id = $1", late)
-    return late
+from tests.harness.sealed_ledgers import OPERATOR, REASON, Ledger, admit, faults, late_void
 
 
 async def blocks_of(ledger: Ledger, transfer_id: UUID) -> list[int]:

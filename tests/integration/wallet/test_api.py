@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -15,6 +16,7 @@ from aiohttp import web
 from services.chassis import server
 from services.chassis.client import Upstream
 from services.chassis.database import Pool, close_pool
+from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts import money
 from services.contracts.identifiers import new_id
@@ -23,6 +25,7 @@ from services.contracts.refusal import Refusal
 from services.wallet import api, commands, metrics
 from services.wallet.commands import Void
 from services.wallet.proof import prove, verify
+from services.wallet.proof_runner import ProofRunner
 from services.wallet.seal import Head
 from tests.harness.databases import TestDatabase
 from tests.harness.ledgers import balance, fund, post, posting
@@ -70,6 +73,8 @@ async def served(pool: Pool, wallet_database: TestDatabase) -> AsyncIterator[Api
         app[api.POOL] = pool
         app[api.READ_POOL] = read_pool
         app[api.PROOF_POOL] = proof_pool
+        app[api.PROOF_RUNNER] = ProofRunner(pool, proof_pool, instance="test")
+        Runtime(service="wallet", role="api", instance="test").run_beside(stack, app[api.PROOF_RUNNER].run())
         api.add_routes(app, TokenVerifier(keys["wallet"].public_keys, audience="wallet"))
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
@@ -329,11 +334,31 @@ async def test_the_last_proof_is_returned_until_a_new_one_is_requested(served: A
     lost = await served.get("/internal/proof", head=str(Head(9, bytes(32))))
     last = await served.get("/internal/proof")
 
-    assert (True, 11) == (first["ok"], len(first["checks"]))
+    assert (True, 12) == (first["ok"], len(first["checks"]))
     assert first == repeated
     assert full["at"] > first["at"]
     assert ["recorded_blocks_present"] == [check["name"] for check in lost["checks"] if not check["ok"]]
     assert full == last
+
+
+async def test_a_proof_run_is_followed_to_its_end(served: Api, pool: Pool) -> None:
+    """A run is started, polled, and returns the proof; an unknown run is not found; unknown options are refused."""
+    path = "/internal/proof-runs"
+    await fund(pool, [100])
+
+    started = await served.gateway.call("POST", path, body={"full": True, "head": None}, seconds=SECONDS)
+    async with asyncio.timeout(60):
+        while (run := await served.get(f"{path}/{started['id']}"))["state"] == "running":
+            await asyncio.sleep(0.02)
+    refusals = []
+    for method, unknown, body in (("GET", f"{path}/{ANY_ID}", None), ("POST", path, {"full": "perhaps"})):
+        with pytest.raises(Refusal) as refused:
+            await served.gateway.call(method, unknown, body=body, seconds=SECONDS)
+        refusals.append((refused.value.status, refused.value.code))
+
+    assert (True, "passed", 12, 12) == (run["full"], run["state"], run["checks_done"], run["checks_total"])
+    assert run["proof"] == await served.get("/internal/proof")
+    assert [(404, "proof_run_not_found"), (422, "invalid_request")] == refusals
 
 
 async def test_an_older_proof_does_not_replace_a_later_one(served: Api, pool: Pool) -> None:
@@ -412,7 +437,7 @@ async def test_voids_change_no_account(pool: Pool, wallet_database: TestDatabase
     proof = await prove(proof_pool)
 
     await close_pool(proof_pool)
-    assert ("voided", True, 6) == (result.outcome, proof.ok, len(proof.checks))
+    assert ("voided", True, 7) == (result.outcome, proof.ok, len(proof.checks))
 
 
 async def test_a_withdrawn_currency_works_for_existing_wallets(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 import pytest
 
 from services.contracts.identifiers import new_id
 from services.wallet import chain, commands
-from services.wallet.proof import verify
+from services.wallet.proof import CHECKS_TOTAL, verify
 from services.wallet.seal import Head
 from tests.harness.ledgers import fund, post, posting
-from tests.harness.sealed_ledgers import BLOCKS, Ledger, faults
+from tests.harness.sealed_ledgers import BLOCKS, Ledger, admit, faults, late_void
 
 Fault = Callable[[Ledger], Awaitable[str]]
 """Change the ledger; what the details of the failed checks must name."""
@@ -180,6 +181,42 @@ async def outcome_points_elsewhere(ledger: Ledger) -> str:
     return str(first)
 
 
+async def admitted(ledger: Ledger) -> UUID:
+    """A late outcome that an operator admitted."""
+    late = await late_void(ledger)
+    await admit(ledger, late)
+    await ledger.seal()
+    return late
+
+
+async def admission_without_audit_entry(ledger: Ledger) -> str:
+    """An admission whose entry in the audit log is removed."""
+    late = await admitted(ledger)
+    await ledger.tamper("DELETE FROM audit_log WHERE transfer_id = $1", late)
+    return str(late)
+
+
+async def admission_removed(ledger: Ledger) -> str:
+    """An audit entry whose admission is removed."""
+    late = await admitted(ledger)
+    await ledger.tamper("DELETE FROM admissions WHERE transfer_id = $1", late)
+    return str(late)
+
+
+async def reason_of_an_admission_changed(ledger: Ledger) -> str:
+    """An admission for another reason than the one in the audit log."""
+    late = await admitted(ledger)
+    await ledger.tamper("UPDATE admissions SET reason = 'a genuine one' WHERE transfer_id = $1", late)
+    return str(late)
+
+
+async def operator_of_an_admission_changed(ledger: Ledger) -> str:
+    """An admission by another operator than the one in the audit log."""
+    late = await admitted(ledger)
+    await ledger.tamper("UPDATE admissions SET operator_id = gen_random_uuid() WHERE transfer_id = $1", late)
+    return str(late)
+
+
 async def block_rewritten(ledger: Ledger) -> str:
     """A block that does not match its hash."""
     await ledger.tamper("UPDATE blocks SET sealed_at = sealed_at + interval '1 microsecond' WHERE number = 2")
@@ -239,6 +276,10 @@ FAULTS: dict[Fault, set[str]] = {
     outcome_missing: {"outcomes_equal_entries"},
     entries_missing: {"outcomes_equal_entries"},
     outcome_points_elsewhere: {"outcomes_equal_entries"},
+    admission_without_audit_entry: {"admissions_audited"},
+    admission_removed: {"admissions_audited"},
+    reason_of_an_admission_changed: {"admissions_audited"},
+    operator_of_an_admission_changed: {"admissions_audited"},
     block_rewritten: {"blocks_unbroken"},
     recorded_head_gone: {"recorded_blocks_present"},
     sealed_row_changed: {"sealed_rows_unchanged"},
@@ -261,8 +302,8 @@ async def test_a_fault_fails_its_check(ledger: Ledger, fault: Fault) -> None:
 
 
 def test_every_check_has_a_fault() -> None:
-    """All eleven checks are among those that must fail."""
-    assert 11 == len(set().union(*FAULTS.values()))
+    """All twelve checks are among those that must fail."""
+    assert 12 == len(set().union(*FAULTS.values())) == CHECKS_TOTAL
 
 
 async def test_both_the_recorded_and_the_given_block_must_exist(ledger: Ledger) -> None:

@@ -10,6 +10,7 @@ QUERIES = "services/wallet/sql/queries.sql"
 
 FAULTS = "tests/integration/wallet/test_proof.py::test_a_fault_fails_its_check"
 BLOCKS = "tests/unit/wallet/test_chain.py::test_each_fault_of_a_block_is_named"
+RUNS = "tests/integration/wallet/test_proof_runs.py"
 WORKS = "tests/integration/wallet/test_tampering.py::test_a_genuine_history_is_verified"
 
 CHECKS = {
@@ -19,13 +20,14 @@ CHECKS = {
     "held_equals_holds": '    "prove_held_equals_holds",\n',
     "chains_unbroken": '    "prove_chains_unbroken",\n',
     "outcomes_equal_entries": '    "prove_outcomes_equal_entries",\n',
+    "admissions_audited": '    "prove_admissions_audited",\n',
     "blocks_unbroken": (
-        '            _check("blocks_unbroken", report.blocks, passed=f"from block {start.number + 1 if start else 1}"),\n'
+        '        _check("blocks_unbroken", report.blocks, passed=f"from block {start.number + 1 if start else 1}"),\n'
     ),
-    "recorded_blocks_present": '            _check("recorded_blocks_present", report.lost),\n',
-    "sealed_rows_unchanged": '            _check("sealed_rows_unchanged", report.altered),\n',
-    "nothing_came_late": '            _check("nothing_came_late", report.late),\n',
-    "sealing_keeps_up": '            _check("sealing_keeps_up", report.waiting),\n',
+    "recorded_blocks_present": '        _check("recorded_blocks_present", report.lost),\n',
+    "sealed_rows_unchanged": '        _check("sealed_rows_unchanged", report.altered),\n',
+    "nothing_came_late": '        _check("nothing_came_late", report.late),\n',
+    "sealing_keeps_up": '        _check("sealing_keeps_up", report.waiting),\n',
 }
 
 # Of the conditions of the last check, those for a missing side are implied by the comparison of both sides.
@@ -41,6 +43,16 @@ CONDITIONS = {
     "entries-in-time-order": (" OR created_at < created_before\n", "\n"),
     "entries-in-the-account-currency": ("OR held_in IS DISTINCT FROM currency OR (", "OR ("),
     "users-never-overdrawn": (" OR (owner_id IS NOT NULL AND balance_after < 0)\n", "\n"),
+    "admissions-have-entries": (
+        "WHERE admissions.transfer_id IS NULL OR entry.transfer_id IS NULL\n",
+        "WHERE admissions.transfer_id IS NULL\n",
+    ),
+    "entries-have-admissions": (
+        "WHERE admissions.transfer_id IS NULL OR entry.transfer_id IS NULL\n",
+        "WHERE entry.transfer_id IS NULL\n",
+    ),
+    "admissions-with-their-reason": (" AND entry.reason = admissions.reason AND", " AND"),
+    "admissions-by-their-operator": (" AND entry.actor_id = admissions.operator_id\n", "\n"),
     "outcomes-point-at-their-entries": (
         "OR line.sides IS DISTINCT FROM ARRAY[",
         "OR false AND line.sides IS DISTINCT FROM ARRAY[",
@@ -115,9 +127,85 @@ MUTANTS = (
     Mutant(
         name="proof-of-the-first-rows",
         guard="the proof reads the chain to its end",
-        changes=[Change(CHAIN, "    while blocks := await", "    if blocks := await")],
+        changes=[Change(CHAIN, "    while await _examine_part(", "    if await _examine_part(")],
         works=WORKS,
         caught_by=["tests/integration/wallet/test_proof.py::test_the_last_rows_of_a_long_chain_are_compared"],
+    ),
+    Mutant(
+        name="head-of-another-server",
+        guard="a run returns only a head that exists on the server that confirms its replication",
+        changes=[Change(PROOF, "and not report.lost and not await store", "and False and not await store")],
+        works=WORKS,
+        caught_by=[f"{RUNS}::test_a_head_that_is_lost_during_the_run_is_not_returned"],
+    ),
+    Mutant(
+        name="periodic-proof-of-new-blocks-only",
+        guard="periodic runs compare all blocks again and again",
+        changes=[
+            Change(
+                "services/wallet/sealer.py",
+                "started, whole = time.monotonic(), self._whole_proofs.is_due",
+                "started, whole = time.monotonic(), False",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{RUNS}::test_the_periodic_proof_compares_old_blocks_again"],
+    ),
+    Mutant(
+        name="two-runs-at-once",
+        guard="only one requested run of the proof is in progress",
+        changes=[
+            Change(
+                "services/wallet/sql/migrations/0009.sql",
+                "CREATE UNIQUE INDEX proof_runs_running",
+                "CREATE INDEX proof_runs_running",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{RUNS}::test_concurrent_requests_share_one_run"],
+    ),
+    Mutant(
+        name="joined-a-smaller-run",
+        guard="a request joins only a run that checks at least as much",
+        changes=[Change("services/wallet/commands_proof_run.py", " or (whole and not run.whole))", ")")],
+        works=WORKS,
+        caught_by=[f"{RUNS}::test_a_run_with_other_options_is_refused"],
+    ),
+    Mutant(
+        name="silent-run-kept",
+        guard="the run of a process that died is abandoned by the next request",
+        changes=[
+            Change(
+                "services/wallet/store_proof_run.py",
+                "    await connection.execute(statements.abandon_silent_run, SILENT)\n",
+                "",
+            )
+        ],
+        works=WORKS,
+        caught_by=[f"{RUNS}::test_a_silent_run_is_abandoned"],
+    ),
+    Mutant(
+        name="result-of-an-abandoned-run",
+        guard="a run that was abandoned stores no result",
+        changes=[
+            Change(
+                "services/wallet/proof_runner.py",
+                "                if not await self._is_running(run, progress):\n                    return None\n",
+                "                await self._is_running(run, progress)\n",
+            ),
+            Change(
+                "services/wallet/commands_proof_run.py", "if is_ended and proof is not None", "if proof is not None"
+            ),
+        ],
+        works=WORKS,
+        caught_by=[f"{RUNS}::test_a_run_that_was_declared_abandoned_stops"],
+    ),
+    Mutant(
+        name="proof-of-one-caller-stored",
+        guard="a run with a required block does not become the last proof",
+        changes=[Change("services/wallet/commands_proof_run.py", " and run.required is None:", ":")],
+        works=WORKS,
+        caught_by=[f"{RUNS}::test_a_run_with_a_required_block_is_not_the_last_proof"],
     ),
     Mutant(
         name="recorded-head-not-checked",
