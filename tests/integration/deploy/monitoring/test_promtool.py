@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from deploy.monitoring import alerting
 from deploy.monitoring.alerting import CONFIGURATION, Receivers
 from tests.harness.monitoring import FOLDER, RULE_TESTS, alerts
@@ -23,9 +25,10 @@ def run(*command: object) -> str:
     return done.stdout
 
 
-def test_every_alert_fires_at_its_limit_and_clears() -> None:
+@pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: str(path.stem))
+def test_every_alert_fires_at_its_limit_and_clears(path: Path) -> None:
     """The unit tests of the rules: silent just below the limit, firing once the time has passed, silent again."""
-    run("promtool", "test", "rules", *RULE_TESTS)
+    run("promtool", "test", "rules", path)
 
 
 def test_the_configuration_of_prometheus_is_valid() -> None:
