@@ -92,6 +92,7 @@ _BY_MODEL: Mapping[str, Mapping[str, Any]] = {
     "Failure": {"code": "insufficient_funds", "message": "The wallet does not hold that much."},
     "NewTransfer": {"from_wallet_id": None},
     "Notification": {"body": "Bob Example received $10.50.", "read_at": None},
+    "NewProofRun": {"head": None},
     "Recipient": {"wallet_id": None},
     "Transfer": {"status": "PENDING", "completed_at": None},
     "User": {"totp": False},

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from services.chassis.database import DatabaseUnavailable
+from services.chassis.database import DatabaseUnavailable, Pool
 from services.chassis.roles import Runtime
 from services.contracts.refusals.wallet import ProofRunning
 from services.wallet import chain, commands, commands_proof_run, proof, proof_runner, sealer
@@ -18,7 +18,7 @@ from services.wallet.proof_runner import ProofRunner
 from services.wallet.seal import Head
 from services.wallet.sealer import Sealer
 from services.wallet.store import Proof
-from services.wallet.store_proof_run import ProofRun
+from services.wallet.store_proof_run import Progress, ProofRun
 from tests.harness.sealed_ledgers import BLOCKS, Ledger, faults
 
 SECONDS_MAX = 60
@@ -169,18 +169,22 @@ async def test_a_stopped_process_abandons_its_run(ledger: Ledger, runner: ProofR
     assert before == await last_proof(ledger)
 
 
-async def test_a_run_that_was_declared_abandoned_stops(ledger: Ledger, runner: ProofRunner) -> None:
+async def test_a_run_that_was_declared_abandoned_stops(
+    ledger: Ledger, runner: ProofRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process that was frozen finds its run abandoned: it stores no result, and works on the next run."""
-    before = await last_proof(ledger)
+    before, released, real = await last_proof(ledger), asyncio.Event(), proof.verify
+
+    async def delayed(pool: Pool, required: Head | None, *, whole: bool, progress: Progress) -> Proof:
+        await released.wait()
+        return await real(pool, required, whole=whole, progress=progress)
+
+    monkeypatch.setattr(proof, "verify", delayed)
     async with working(runner):
-        async with entries_locked(ledger):
-            frozen, _ = await runner.start(whole=True, required=None)
-            await ledger.pool.execute("UPDATE proof_runs SET state = 'abandoned', ended_at = now()")
-            following, is_new = await runner.start(whole=True, required=UNKNOWN)
-            # The lock is released only when the next run has begun.
-            async with asyncio.timeout(SECONDS_MAX):
-                while (await commands_proof_run.get_run(ledger.pool, following.id)).progress.current is None:
-                    await asyncio.sleep(0.02)
+        frozen, _ = await runner.start(whole=True, required=None)
+        await ledger.pool.execute("UPDATE proof_runs SET state = 'abandoned', ended_at = now()")
+        released.set()
+        following, is_new = await runner.start(whole=True, required=UNKNOWN)
         last = await ended(ledger, following)
 
     assert is_new
