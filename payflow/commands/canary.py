@@ -24,7 +24,7 @@ def canary() -> None:
 @canary.command
 @command.standard
 def fund(invocation: Invocation) -> None:
-    """Put the canary's test money in, once.
+    """Fund the canary with its test money, once.
 
     Until then the canary makes no transfers. The money is in XTS, the code that ISO 4217 reserves for tests.
     """
@@ -32,9 +32,9 @@ def fund(invocation: Invocation) -> None:
     if invocation.as_json:
         invocation.print_json({"transfer": None if transfer is None else dict(transfer.document)})
     elif transfer is None:
-        click.echo("The canary has its money already.")
+        click.echo("the canary is already funded")
     else:
-        click.echo(f"Transfer {transfer.id} to the canary: {transfer.status}")
+        click.echo(f"transfer {transfer.id} to the canary: {transfer.status}")
 
 
 async def _fund(payflow: PayFlow) -> Transfer | None:

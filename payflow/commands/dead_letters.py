@@ -14,13 +14,13 @@ def dead_letters() -> None:
 
 
 @dead_letters.command("list")
-@click.option("--queue", metavar="NAME", help="Only those of this queue.")
+@click.option("--queue", metavar="NAME", help="Only dead letters of this queue.")
 @click.option(
     "--state",
     type=click.Choice(["waiting", "replayed", "discarded", "any"]),
     default="waiting",
     show_default=True,
-    help="Only those in this state.",
+    help="Only dead letters in this state.",
 )
 @command.standard
 def list_dead_letters(invocation: Invocation, queue: str | None, state: str) -> None:

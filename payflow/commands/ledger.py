@@ -1,4 +1,4 @@
-"""`payflow ledger`: verify the ledger, and its balance sheet."""
+"""`payflow ledger`: verify the ledger, show its balance sheet, admit late outcomes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group
 def ledger() -> None:
-    """Verify the ledger, show the balance sheet (for operators)."""
+    """Verify the ledger, show the balance sheet, admit late outcomes (for operators)."""
 
 
 @ledger.command

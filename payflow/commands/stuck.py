@@ -19,16 +19,16 @@ LIMIT_MAX = 200
     type=click.IntRange(0, SECONDS_MAX),
     default=SECONDS_DEFAULT,
     show_default=True,
-    help="PENDING for more than so many seconds.",
+    help="Only transfers that are PENDING for more than this many seconds.",
 )
 @click.option(
-    "--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT_DEFAULT, show_default=True, help="At most so many."
+    "--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT_DEFAULT, show_default=True, help="At most this many."
 )
 @command.standard
 def stuck(invocation: Invocation, *, seconds: int, limit: int) -> None:
     """Find transfers that take too long, the oldest first (for operators).
 
-    Each with its age, its sender and what it waits for; below, how many wait for what. Exits with 3 if there is one.
+    Shows for each its age, its sender and what it waits for, then how many wait for what. Exits with 3 if it finds one.
     """
     found = invocation.call(lambda payflow: payflow.operator.find_transfers(pending_seconds=seconds, limit=limit))
     if invocation.as_json:

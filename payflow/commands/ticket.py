@@ -21,10 +21,10 @@ from payflow.errors import Misconfigured
 )
 @command.standard
 def ticket(invocation: Invocation, transfer_id: str, output: Path | None) -> None:
-    """Collect everything about the transfer ID in a ZIP archive for a ticket (for operators).
+    """Write a redacted archive about the transfer ID (for operators).
 
-    The trace, the transfer, the overview, the last proof of the ledger, metrics of that time, log lines of the transfer, and
-    versions. Secrets, e-mail addresses and what customers wrote are removed.
+    A ZIP file for a ticket, with the trace, the transfer, the overview, the last proof of the ledger, metrics of that time, log
+    lines of the transfer, and versions. Secrets, e-mail addresses and what customers wrote are removed.
 
     Metrics come from PAYFLOW_PROMETHEUS_URL and log lines from PAYFLOW_LOKI_URL, or from the local stack of the gateway. What
     could not be read is named in the archive and on standard error.

@@ -21,14 +21,16 @@ LIMIT_MAX = 10_000
 
 
 @click.command
-@click.option("--status", type=click.Choice(["PENDING", "COMPLETED", "FAILED"]), help="Only those with this status.")
-@click.option("--wallet", "wallet_id", metavar="ID", help="Only those from or to this wallet.")
+@click.option(
+    "--status", type=click.Choice(["PENDING", "COMPLETED", "FAILED"]), help="Only transfers with this status."
+)
+@click.option("--wallet", "wallet_id", metavar="ID", help="Only transfers from or to this wallet.")
 @click.option(
     "--since", metavar="TIME", callback=read_moment, help="From this time on, or an age such as 15m, 24h, 7d."
 )
 @click.option("--until", metavar="TIME", callback=read_moment, help="Before this time, in the same formats.")
 @click.option(
-    "--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT_DEFAULT, show_default=True, help="At most so many."
+    "--limit", type=click.IntRange(1, LIMIT_MAX), default=LIMIT_DEFAULT, show_default=True, help="At most this many."
 )
 @command.standard
 def transfers(
