@@ -157,6 +157,6 @@ TROUBLE = Row(
 QUEUES = Dashboard(
     uid="payflow-queues",
     title="PayFlow: Queues and workers",
-    description="How much work waits, how fast it is done, and what is in its way.",
+    description="How much work waits, how fast it is done, and what delays it.",
     rows=(DEPTH, WORKERS, TROUBLE),
 )

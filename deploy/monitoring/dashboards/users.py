@@ -35,7 +35,7 @@ LOGINS = Row(
                 Query(f"sum(rate(payflow_password_hashes_refused_total[{RATE}]))", "refused per second"),
             ),
             "short",
-            "Refused: logins get 503; run another auth process if the load is honest.",
+            "Refused: logins get 503; run another auth process if the logins are genuine.",
             warn_from=8,
         ),
     ),
@@ -72,7 +72,7 @@ LIMITS = Row(
                 ),
             ),
             "ops",
-            "Slow or malformed clients: many at once from one network are an attack.",
+            "Slow or malformed clients: many at once from one network suggest an attack.",
         ),
     ),
 )
@@ -90,7 +90,7 @@ CLIENTS = Row(
                 ),
             ),
             "ops",
-            "Many refused: a client has an old key, or keys are being guessed.",
+            "Many refused: a client has an old key, or an attacker tries keys.",
             width=6,
         ),
         Panel(
@@ -104,7 +104,7 @@ CLIENTS = Row(
             "Open event streams",
             (Query("sum(payflow_live_streams)", "streams"),),
             "short",
-            "A sudden fall: a gateway restarted or the network broke; clients come back by themselves.",
+            "A sudden fall: a gateway restarted or the network broke; clients reconnect by themselves.",
             width=6,
         ),
         Panel(
