@@ -187,7 +187,7 @@ def test_limits_of_proof_queries_match_its_lists() -> None:
     """The queries of the proof have the limits of its lists."""
     queries = (ROOT / "services/wallet/sql/queries.sql").read_text()
 
-    assert 7 == len(re.findall(rf"\bLIMIT {chain.FAULTS_MAX}\b", queries))
+    assert 8 == len(re.findall(rf"\bLIMIT {chain.FAULTS_MAX}\b", queries))
 
 
 def test_page_sizes_fit_the_transaction_service() -> None:
