@@ -19,6 +19,7 @@ Pool = asyncpg.Pool
 Connection = asyncpg.Connection | PoolConnectionProxy
 Record = asyncpg.Record
 UniqueViolation = asyncpg.UniqueViolationError
+DataError = asyncpg.DataError
 Uuid = pgproto.UUID
 """A UUID as the driver returns it: equal to a standard one; parsed, hashed and written three to ten times faster."""
 PostgresError = asyncpg.PostgresError

@@ -136,6 +136,10 @@ class Sealer:
                     self._whole_proofs.done(started)
             except (DatabaseUnavailable, LockTimeout) as error:
                 log.warning("proof_delayed", reason=str(error))
+            except Exception:
+                # A stored run that cannot be read, for instance. Sealing continues; whether the ledger is correct is unknown.
+                log.exception("proof_not_run")
+                metrics.PROVED.set(False)
             self._proofs.done(started)
             await self._runtime.pause(self._proofs.wait_seconds)
 

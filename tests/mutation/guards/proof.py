@@ -139,6 +139,45 @@ MUTANTS = (
         caught_by=[f"{RUNS}::test_a_head_that_is_lost_during_the_run_is_not_returned"],
     ),
     Mutant(
+        name="impossible-amounts-stop-the-proof",
+        guard="a check of the books that cannot be made has failed",
+        changes=[
+            Change(
+                PROOF,
+                "    except IMPOSSIBLE as error:\n        return [_cannot_be_made(error)]",
+                "    except ZeroDivisionError as error:\n        return [_cannot_be_made(error)]",
+            )
+        ],
+        works=WORKS,
+        caught_by=["tests/integration/wallet/test_impossible_rows.py::test_a_check_that_cannot_be_made_has_failed"],
+    ),
+    Mutant(
+        name="impossible-blocks-stop-the-proof",
+        guard="blocks that cannot be examined fail their checks",
+        changes=[
+            Change(
+                PROOF,
+                "    except IMPOSSIBLE as error:\n        log",
+                "    except ZeroDivisionError as error:\n        log",
+            )
+        ],
+        works=WORKS,
+        caught_by=["tests/integration/wallet/test_impossible_rows.py::test_a_check_that_cannot_be_made_has_failed"],
+    ),
+    Mutant(
+        name="unreadable-run-stops-the-sealer",
+        guard="an error of the periodic proof does not stop the sealer",
+        changes=[
+            Change(
+                "services/wallet/sealer.py",
+                "            except Exception:\n                # A stored",
+                "            except ZeroDivisionError:\n                # A stored",
+            )
+        ],
+        works=WORKS,
+        caught_by=["tests/integration/wallet/test_impossible_rows.py::test_a_run_that_cannot_begin_is_no_passed_one"],
+    ),
+    Mutant(
         name="periodic-proof-of-new-blocks-only",
         guard="periodic runs compare all blocks again and again",
         changes=[
