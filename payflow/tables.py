@@ -263,6 +263,8 @@ def _waiting(overview: Overview) -> Iterable[tuple[str, Text]]:
     yield "proof", _proof_line(overview)
     for job in overview.jobs:
         yield f"job {job.name}", Text("last success ").append_text(console.moment(job.last_success))
+    if not overview.alerts:
+        yield "alerts", Text("unknown to the gateway" if overview.alerts is None else "none firing")
     for alert in overview.alerts or ():
         yield "alert", _alert_line(alert)
     for service in overview.services:

@@ -350,6 +350,19 @@ def test_sparkline(figures: list[int], bars: str) -> None:
     assert bars == sparkline(deque(figures))
 
 
+@pytest.mark.parametrize(("alerts", "shown"), [(None, "unknown to the gateway"), ([], "none firing")])
+async def test_no_alerts_in_the_overview(gateway: Any, run: Any, alerts: list[Any] | None, shown: str) -> None:
+    """Alerts that the gateway cannot read are not shown as none."""
+    gateway.documents["/ops/overview"] = OVERVIEW | {"alerts": alerts}
+
+    await login(run)
+
+    ran = await run("queue")
+
+    [line] = [line.split() for line in ran.out.splitlines() if line.startswith("alerts")]
+    assert ["alerts", *shown.split()] == line
+
+
 async def test_alerts_in_the_overview(gateway: Any, run: Any) -> None:
     """Firing alerts are listed with severity, start and runbook."""
     alert = {"name": "PostgresDown", "severity": "critical", "since": "2026-01-02T12:00:00Z", "runbook": "docs/x.md"}
