@@ -64,7 +64,7 @@ POSTGRES = Row(
             "Size of each database",
             (Query(f"max by (datname) (pg_database_size_bytes{{{OURS}}})", "{{datname}}"),),
             "bytes",
-            "Steady growth is normal, the ledger is never deleted: plan the disk by its slope.",
+            "Steady growth is normal, the ledger is never deleted: plan the disk by its growth.",
         ),
     ),
 )
@@ -136,7 +136,7 @@ REDIS = Row(
             "Up",
             (Query("max by (instance) (redis_up)", "{{instance}}"),),
             "none",
-            "down: payments continue, rate limits and replayed responses are weaker; start it.",
+            "down: payments continue, rate limits are counted per process; start it.",
             kind="stat",
             width=4,
             warn_from=1,

@@ -123,7 +123,7 @@ SEALS = Row(
             "Blocks sealed per second",
             (Query(f'sum(rate(payflow_sealed_blocks_total{{role="wallet-seal"}}[{RATE}]))', "blocks"),),
             "ops",
-            "0 while transfers are posted: the sealer stands still.",
+            "0 while transfers are posted: read the log of wallet-seal.",
             width=12,
         ),
     ),

@@ -53,7 +53,7 @@ STATE = Row(
             "Ledger drift",
             (Query("sum(max by (currency) (abs(payflow_ledger_drift_minor_units)))"),),
             "short",
-            "Must be 0: if it is not, stop and get help, and correct no row.",
+            "Must be 0: if it is not, stop the gateway, correct no row, and escalate.",
             kind="stat",
             width=4,
             act_from=1,
