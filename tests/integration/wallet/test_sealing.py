@@ -211,6 +211,6 @@ async def test_the_sealer_role(pool: Pool, seal_pool: Pool) -> None:
     runtime.stopping.set()
     await asyncio.gather(*tasks)
 
-    assert 11 == len(proof.checks)
+    assert 12 == len(proof.checks)
     with pytest.raises(HeadLost):
         await commands.seal_rows(seal_pool, recorded_head=Head(1, bytes(32)), thorough=True, with_accounts=False)
