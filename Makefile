@@ -51,7 +51,7 @@ test-fast: .venv/.installed  ## Run the tests that need no engines: unit, contra
 drills: T := tests/chaos tests/integration/test_broker.py tests/e2e/test_live_events.py tests/e2e/test_monitoring.py tests/e2e/test_trace_hops.py tests/integration/payflow/test_cli.py \
 	tests/e2e/test_money.py::test_thousands_of_transfers \
 	tests/e2e/test_expectations.py::test_nothing_is_expected_while_a_job_is_stale
-drills: programs  ## Run the numbered fault drills with their full numbers (T=path for one of them; two hours for all)
+drills: programs  ## Run the numbered fault drills with their full numbers (T=path for one of them; three hours for all)
 	@PAYFLOW_DRILLS=full $(BIN)/python -m pytest -o timeout=1800 -rP $(T)
 
 mutants: engines  ## Remove each guard in turn from a copy of the tree: a check must fail; ONLY="name name" for some
