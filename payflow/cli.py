@@ -43,8 +43,8 @@ EXIT_INTERRUPTED = 130
 def program(context: click.Context, gateway: str | None) -> None:
     """Inspect and operate PayFlow through its gateway.
 
-    The gateway is --gateway, else PAYFLOW_GATEWAY, else the stack running below the working folder, else
-    http://127.0.0.1:8000.
+    The gateway is --gateway, else PAYFLOW_GATEWAY, else that of the stack in PAYFLOW_HOME, by default
+    .payflow in the working folder, else http://127.0.0.1:8000.
 
     Exit codes: 0 success, 1 error, 2 usage error, 3 the check found something: the ledger failed
     verification, or transfers take too long.

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from payflow.ticket import Sources
 
 GATEWAY_DEFAULT = "http://127.0.0.1:8000"
-STACK_FILE = Path(".payflow") / "stack.json"
+STACK_FOLDER = Path(".payflow")
+"""Of a stack that was started in the working folder; PAYFLOW_HOME names another one."""
 
 
 def find_gateway(option: str | None) -> str:
-    """The gateway: the option, else PAYFLOW_GATEWAY, else the stack running below the working folder, else the default.
+    """The gateway: the option, else PAYFLOW_GATEWAY, else that of the running stack of PAYFLOW_HOME or of the working folder, else the default.
 
     Raises:
         Misconfigured: it is not an address, or the file of the stack cannot be read.
@@ -31,7 +32,7 @@ def find_gateway(option: str | None) -> str:
     # A value that is given but empty is an error: the default could be another system, with other money.
     named = os.environ.get("PAYFLOW_GATEWAY") if option is None else option
     if named is None:
-        named = _gateway_of_stack(STACK_FILE)
+        named = _gateway_of_stack(_stack_file())
     return parse_address(GATEWAY_DEFAULT if named is None else named)
 
 
@@ -59,11 +60,24 @@ def find_sources(gateway: str) -> Sources:
     prometheus = os.environ.get("PAYFLOW_PROMETHEUS_URL") or None
     loki = os.environ.get("PAYFLOW_LOKI_URL") or None
     # The logs of another system would look like those of the transfer.
-    local = _gateway_of_stack(STACK_FILE)
+    local = _gateway_of_stack(_stack_file())
     if local is None or parse_address(local) != gateway:
         return Sources(prometheus, loki)
-    processes = json.loads(STACK_FILE.read_text(encoding="utf-8")).get("metrics") or {}
-    return Sources(prometheus, loki, STACK_FILE.parent / "logs", processes)
+    stack = _stack_file()
+    processes = json.loads(stack.read_text(encoding="utf-8")).get("metrics") or {}
+    return Sources(prometheus, loki, stack.parent / "logs", processes)
+
+
+def _stack_file() -> Path:
+    """The description of the stack that runs on this machine, if there is one.
+
+    Raises:
+        Misconfigured: PAYFLOW_HOME is empty.
+    """
+    home = os.environ.get("PAYFLOW_HOME")
+    if home == "":
+        raise Misconfigured("PAYFLOW_HOME is empty: set it to a folder, or unset it")
+    return (STACK_FOLDER if home is None else Path(home)) / "stack.json"
 
 
 def _gateway_of_stack(path: Path) -> str | None:

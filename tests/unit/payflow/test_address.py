@@ -41,6 +41,7 @@ def test_malformed(text: str) -> None:
 def working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PAYFLOW_GATEWAY", raising=False)
+    monkeypatch.delenv("PAYFLOW_HOME", raising=False)
     (tmp_path / ".payflow").mkdir()
     return tmp_path
 
@@ -58,6 +59,21 @@ def test_order(working: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("PAYFLOW_GATEWAY", "")
     with pytest.raises(Misconfigured):
+        settings.find_gateway(None)
+
+
+def test_stack_of_another_folder(working: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PAYFLOW_HOME names the folder of the stack, as for `make run`; the sources of a ticket are there, too."""
+    (working / ".payflow" / "stack.json").write_text(json.dumps({"gateway": "http://127.0.0.1:3"}))
+    (working / "other").mkdir()
+    (working / "other" / "stack.json").write_text(json.dumps({"gateway": "http://127.0.0.1:4"}))
+    monkeypatch.setenv("PAYFLOW_HOME", str(working / "other"))
+
+    assert settings.find_gateway(None) == "http://127.0.0.1:4"
+    assert settings.find_sources("http://127.0.0.1:4").logs == working / "other" / "logs"
+
+    monkeypatch.setenv("PAYFLOW_HOME", "")
+    with pytest.raises(Misconfigured, match="PAYFLOW_HOME is empty"):
         settings.find_gateway(None)
 
 
