@@ -128,7 +128,7 @@ async def _find(payflow: PayFlow, known: Known, *, is_operator: bool) -> str | S
     if not is_operator and known.user is None and known.key is not None:
         own = await payflow.find_by_key(known.key)
         if own is None:
-            raise NothingFound("no request with this key has arrived; sending it again with the same key is safe")
+            raise NothingFound("no accepted request has this key; sending it again with the same key is safe")
         return own.id
     found = await payflow.operator.find_transfers(
         idempotency_key=known.key, user=known.user, request_id=known.request_id, until=known.until
