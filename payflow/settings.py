@@ -24,7 +24,9 @@ STACK_FOLDER = Path(".payflow")
 
 
 def find_gateway(option: str | None) -> str:
-    """The gateway: the option, else PAYFLOW_GATEWAY, else that of the running stack of PAYFLOW_HOME or of the working folder, else the default.
+    """The gateway: the option, else PAYFLOW_GATEWAY, else that of the running stack, else the default.
+
+    The stack is that of PAYFLOW_HOME, or of the working folder.
 
     Raises:
         Misconfigured: it is not an address, or the file of the stack cannot be read.
