@@ -92,6 +92,8 @@ class Sender(Generic[Email]):
         self._runtime = runtime
         self._retry_seconds = retry_seconds
         self._attempts_max = attempts_max
+        self._success = metrics.JOB_LAST_SUCCESS.labels(f"delivery-{source.name}")
+        """At 0 until the first success: a sender that never reached its mail server is late, too."""
 
     async def run(self) -> None:
         """Send until the role stops; pause while the source or the mail server is unavailable."""
@@ -106,7 +108,7 @@ class Sender(Generic[Email]):
                 await self._runtime.pause(backoff.seconds(failures, first=0.5, longest=PAUSE_SECONDS_MAX))
                 continue
             failures = 0
-            metrics.JOB_LAST_SUCCESS.labels(f"delivery-{self._source.name}").set_to_current_time()
+            self._success.set_to_current_time()
             if not claimed_count:
                 await self._runtime.pause(POLL_SECONDS)
 

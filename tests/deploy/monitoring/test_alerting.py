@@ -160,6 +160,19 @@ def test_inhibition_names_alerts(rule: dict[str, Any]) -> None:
     assert set() == {name for name in silenced if NEVER_INHIBITED.fullmatch(name)}
 
 
+@pytest.mark.parametrize(
+    ("cause", "follows"),
+    [
+        ({"alertname": "PayflowApiDown", "role": "gateway"}, True),
+        ({"alertname": "PayflowApiDown", "role": "notification"}, False),
+        ({"alertname": "PostgresDown"}, False),
+    ],
+)
+def test_a_probe_fails_by_itself(cause: dict[str, str], *, follows: bool) -> None:
+    """That clients do not reach the gateway is kept back only while the gateway is down: nothing else explains it."""
+    assert follows == monitoring.is_inhibited({"alertname": "PayflowProbeFailing"}, by=cause)
+
+
 def _alternatives(matcher: str) -> list[str]:
     name, _, value = matcher.partition("=")
     return value.strip('~"').split("|") if name == "alertname" else []

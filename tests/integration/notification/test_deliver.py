@@ -7,7 +7,7 @@ import email
 import email.policy
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from email.message import EmailMessage
 from email.utils import parseaddr
 from typing import Any
@@ -16,10 +16,12 @@ from uuid import UUID
 import pytest
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from prometheus_client import REGISTRY
 
 from services.chassis import health, server
 from services.chassis.client import Upstream
 from services.chassis.database import Pool
+from services.chassis.metrics import JOB_LAST_SUCCESS
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import Identity, TokenVerifier
 from services.contracts.identifiers import new_id
@@ -297,6 +299,18 @@ async def test_success_needs_the_mail_server(
         await sender_to(url, pool, auth, runtime).run()
 
     assert reachable == bool(job_metrics.last_success("delivery-notification"))
+
+
+async def test_a_sender_without_success_is_visible(auth: Upstream, pool: Pool, runtime: Runtime) -> None:
+    """Before its first success it exports the time 0, so that a mail server that is never reached is reported."""
+    with suppress(KeyError):
+        JOB_LAST_SUCCESS.remove("delivery-notification")
+
+    sender_to("smtp://127.0.0.1:9", pool, auth, runtime)
+
+    assert 0 == REGISTRY.get_sample_value(
+        "payflow_job_last_success_timestamp_seconds", {"job": "delivery-notification"}
+    )
 
 
 async def test_auth_unavailable(

@@ -54,13 +54,29 @@ MUTANTS = (
             Change(
                 SENDER,
                 "            try:\n                claimed_count",
-                "            try:\n"
-                '                metrics.JOB_LAST_SUCCESS.labels(f"delivery-{self._source.name}").set_to_current_time()\n'
-                "                claimed_count",
+                "            try:\n                self._success.set_to_current_time()\n                claimed_count",
             )
         ],
         works=f"{DELIVER}::test_sent",
         caught_by=[f"{DELIVER}::test_success_needs_the_mail_server"],
+    ),
+    Mutant(
+        name="sender-without-a-figure",
+        guard="a sender that never succeeded exports the time 0, so that its alert fires",
+        changes=[
+            Change(
+                SENDER,
+                '        self._success = metrics.JOB_LAST_SUCCESS.labels(f"delivery-{source.name}")\n',
+                "",
+            ),
+            Change(
+                SENDER,
+                "            self._success.set_to_current_time()\n",
+                '            metrics.JOB_LAST_SUCCESS.labels(f"delivery-{self._source.name}").set_to_current_time()\n',
+            ),
+        ],
+        works=f"{DELIVER}::test_sent",
+        caught_by=[f"{DELIVER}::test_a_sender_without_success_is_visible"],
     ),
     Mutant(
         name="away-database-is-an-exhausted-pool",
