@@ -75,4 +75,11 @@ MUTANTS = (
         works=f"{PROMTOOL}::test_the_configuration_of_prometheus_is_valid",
         caught_by=[f"{PROMTOOL}::test_every_alert_fires_at_its_limit_and_clears[canary]"],
     ),
+    Mutant(
+        name="canary-forgotten-after-an-hour",
+        guard="a canary that disappears is reported for longer than its last success is known",
+        changes=[Change(RULES, "unless max(max_over_time(payflow_canary_funded[50m]))", "unless vector(1)")],
+        works=f"{PROMTOOL}::test_the_configuration_of_prometheus_is_valid",
+        caught_by=[f"{PROMTOOL}::test_every_alert_fires_at_its_limit_and_clears[canary]"],
+    ),
 )
