@@ -160,5 +160,7 @@ def _check(name: str, faults: Sequence[str], *, passed: str = "") -> Check:
 
 
 def _observe_drift(sheet: Iterable[Record]) -> None:
+    # A currency whose last account was removed is in no later sheet: its drift would be reported until the process restarts.
+    metrics.DRIFT.clear()
     for row in sheet:
         metrics.DRIFT.labels(row["currency"]).set(row["sum"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.chassis.roles import Runtime
 from services.wallet import commands, metrics
@@ -58,3 +59,19 @@ async def test_a_run_that_cannot_begin_is_no_passed_one(ledger: Ledger) -> None:
     await periodic
 
     assert is_running
+
+
+async def test_drift_ends_with_the_last_account_of_its_currency(ledger: Ledger) -> None:
+    """A forged account in a currency of its own is drift; when it has been removed no drift is exported."""
+    await ledger.tamper(
+        "INSERT INTO accounts (id, owner_id, currency, posted) VALUES (gen_random_uuid(), gen_random_uuid(), 'ZMW', 5)"
+    )
+    await ledger.verify()
+    found = REGISTRY.get_sample_value("payflow_ledger_drift_minor_units", {"currency": "ZMW"})
+
+    await ledger.tamper("DELETE FROM accounts WHERE currency = 'ZMW'")
+    await ledger.verify()
+
+    assert 5 == found
+    assert REGISTRY.get_sample_value("payflow_ledger_drift_minor_units", {"currency": "ZMW"}) is None
+    assert 0 == REGISTRY.get_sample_value("payflow_ledger_drift_minor_units", {"currency": "USD"})

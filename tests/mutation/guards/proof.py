@@ -139,6 +139,15 @@ MUTANTS = (
         caught_by=[f"{RUNS}::test_a_head_that_is_lost_during_the_run_is_not_returned"],
     ),
     Mutant(
+        name="drift-of-a-removed-currency",
+        guard="drift is no longer exported when its currency has no account",
+        changes=[Change(PROOF, "    metrics.DRIFT.clear()\n", "")],
+        works=WORKS,
+        caught_by=[
+            "tests/integration/wallet/test_impossible_rows.py::test_drift_ends_with_the_last_account_of_its_currency"
+        ],
+    ),
+    Mutant(
         name="impossible-amounts-stop-the-proof",
         guard="a check of the books that cannot be made has failed",
         changes=[
