@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
-from services.chassis.settings import RoleSettings, Seconds, Secret
+from services.chassis.settings import RoleSettings, Secret
 
 
 class CanarySettings(RoleSettings):
@@ -18,5 +18,5 @@ class CanarySettings(RoleSettings):
     canary_secret: Secret
     """The passwords of both probe accounts are derived from it."""
 
-    canary_every_seconds: Seconds = 30.0
-    """The pause between two transfers."""
+    canary_every_seconds: Annotated[float, Field(gt=0, le=60)] = 30.0
+    """The pause between two transfers, at most 60 s: two minutes without one are an alert."""

@@ -94,6 +94,13 @@ def _check_crash_point(text: str, others: ValidationInfo) -> str:
     return text
 
 
+def _check_endpoint(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError("is not an http:// or https:// address")
+    return text
+
+
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
 """A secret of this deployment: at least 32 characters, not a well-known default."""
 
@@ -105,6 +112,9 @@ BrokerUrls = Annotated[SecretStr, AfterValidator(_check_broker_urls)]
 
 KeySeed = Annotated[SecretStr, AfterValidator(_check_seed)]
 """The private half of an identity: base64 of 32 bytes."""
+
+Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
+"""The address of an HTTP server, with a path; empty: there is none. With a wrong one everything sent to it would be lost."""
 
 CrashPoint = Annotated[str, AfterValidator(_check_crash_point)]
 """Where the process crashes, for drills; empty: nowhere. Refused without `demo`, which must be an earlier field."""
@@ -149,7 +159,7 @@ class RoleSettings(ProcessSettings):
     revision: str = ""
     """The revision of the source, for `payflow_build_info`."""
 
-    otlp_endpoint: str = ""
+    otlp_endpoint: Endpoint = ""
     """An OTLP endpoint over HTTP for spans ([tracing](tracing.md)); needs the extra `otel`. Empty: none are recorded."""
 
     service_key: KeySeed

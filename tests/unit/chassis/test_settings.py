@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from services.chassis.settings import BadConfiguration, BrokerUrls, EngineUrl, KeySeed, RoleSettings, Secret, load
+from services.chassis.settings import (
+    BadConfiguration,
+    BrokerUrls,
+    Endpoint,
+    EngineUrl,
+    KeySeed,
+    RoleSettings,
+    Secret,
+    load,
+)
 
 RANDOM = "kEu2-Zb9w_tQ4xHc8-Vn1r_Lm6yPd3-Gs5j"
 KEYS = {"PAYFLOW_SERVICE_KEY": base64.b64encode(bytes(range(32))).decode(), "PAYFLOW_SERVICE_PUBLIC_KEYS": "{}"}
@@ -45,6 +54,23 @@ def test_a_secret_is_long_and_not_a_default(text: str, good: bool) -> None:
 def test_an_address_has_a_password(kind: Any, password: str, good: bool) -> None:
     """At least 12 characters, and not a well-known default."""
     assert good == accepts(kind, f"amqp://payflow:{password}@127.0.0.1:5672/x")
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("http://collector:4318/v1/traces", True),
+        ("https://collector.example.com", True),
+        ("", True),
+        ("collector:4318", False),
+        ("grpc://collector:4317", False),
+        ("http://", False),
+        ("http://[::1", False),
+    ],
+)
+def test_an_endpoint_is_an_http_address(text: str, good: bool) -> None:
+    """Without a scheme, or with that of another protocol, all spans would be lost."""
+    assert good == accepts(Endpoint, text)
 
 
 @pytest.mark.parametrize(
