@@ -27,6 +27,8 @@ _NEVER = frozenset({"description", "metadata", "full_name", "display_name", "not
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*KEY-----.*?(-----END [A-Z ]*KEY-----|$)", re.DOTALL), REDACTED),
+    # The values of a row that PostgreSQL refused, in its log or in a traceback.
+    (re.compile(r"DETAIL: .*?(?=\n\n(?:The above exception|During handling)|\Z)", re.DOTALL), f"DETAIL: {REDACTED}"),
     # Up to the last @: a password may contain one, or a slash.
     (re.compile(r"\b[\w+.-]+://[^\s\"'<>]*@"), f"{REDACTED}@"),
     (re.compile(r"otpauth://\S+"), REDACTED),

@@ -31,6 +31,9 @@ _SECRET_FIELDS = frozenset(
 )
 _CREDENTIALS_IN_URL = re.compile(r"://[^/@\s]*@")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
+_DETAIL = re.compile(r"DETAIL: .*?(?=\n\n(?:The above exception|During handling)|\Z)", re.DOTALL)
+"""What PostgreSQL says about a row that it refused: the values of the row or key, and so what a customer wrote."""
+
 # Libraries that log every failed connection as an error; our own code logs it once.
 _NOISY = ("aio_pika", "aiormq", "aiohttp.access", "asyncio", "alembic", "limits")
 
@@ -70,7 +73,10 @@ def flush() -> None:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Redact fields that may contain a secret or an e-mail address, and credentials and addresses inside texts."""
+    """Redact fields that may contain a secret or an e-mail address, and credentials, addresses and rows inside texts."""
+    exception = event.get("exception")
+    if isinstance(exception, str) and "DETAIL: " in exception:
+        event["exception"] = _DETAIL.sub("DETAIL: [redacted]", exception)
     for name, value in event.items():
         if name in _SECRET_FIELDS:
             event[name] = "[redacted]"

@@ -108,6 +108,13 @@ MUTANTS = (
         caught_by=[f"{LOG_LINES}::test_secrets_are_redacted_in_the_whole_pipeline"],
     ),
     Mutant(
+        name="quoted-rows-in-tracebacks",
+        guard="a row that PostgreSQL quotes is removed from a traceback",
+        changes=[Change("services/chassis/logs.py", '"DETAIL: " in exception', '"NO DETAIL: " in exception')],
+        works="tests/unit/chassis/test_logs.py::test_credentials_and_addresses_in_texts_are_redacted",
+        caught_by=["tests/unit/chassis/test_logs.py::test_rows_in_a_traceback_are_redacted"],
+    ),
+    Mutant(
         name="guards-left-out",
         guard="authentication and rate limits run before the handler",
         changes=[

@@ -47,6 +47,19 @@ MUTANTS = (
         caught_by=[LINES],
     ),
     Mutant(
+        name="ticket-with-quoted-rows",
+        guard="a row that PostgreSQL quotes is removed from a ticket",
+        changes=[
+            Change(
+                "payflow/redaction.py",
+                '    (re.compile(r"DETAIL: ',
+                '    (re.compile(r"NO DETAIL: ',
+            )
+        ],
+        works="tests/unit/payflow/test_redaction.py::test_what_looks_like_a_secret",
+        caught_by=["tests/unit/payflow/test_redaction.py::test_rows_that_a_database_quotes"],
+    ),
+    Mutant(
         name="ticket-with-customers-text",
         guard="a ticket contains nothing that a customer wrote",
         changes=[Change(TICKET, "redaction.without_text(item.transfer.document)", "item.transfer.document")],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncpg
 import pytest
 
 from services.chassis import logs
@@ -39,3 +40,26 @@ def test_secret_fields_are_redacted(name: str) -> None:
 def test_credentials_and_addresses_in_texts_are_redacted(text: str, logged: str) -> None:
     """Also in the text of an exception: a driver may quote the URL."""
     assert {"exception": logged, "reason": logged} == logs.redact(None, "info", {"exception": text, "reason": text})
+
+
+def test_rows_in_a_traceback_are_redacted() -> None:
+    """PostgreSQL quotes the row or key that it refuses, with what a customer wrote; the constraint and the rest stay."""
+    cause = 'asyncpg.exceptions.CheckViolationError: new row violates check constraint "posted"\nDETAIL:  {}'
+    follows = "\n\nThe above exception was the direct cause of the following exception:\n\nTraceback: Unavailable"
+    row = "Failing row contains (1, rent\nfor Anna)."
+
+    logged = logs.redact(None, "error", {"exception": cause.format(row) + follows + "\n" + cause.format(row)})
+
+    removed = cause.replace("  {}", " [redacted]")
+    assert {"exception": removed + follows + "\n" + removed} == logged
+
+
+def test_rows_that_a_database_refuses_are_not_logged() -> None:
+    """The text of the driver's error has the part that is redacted."""
+    error = asyncpg.CheckViolationError("new row violates a constraint")
+    error.detail = "Failing row contains (rent for Anna)."
+
+    logged = logs.redact(None, "error", {"exception": f"asyncpg.CheckViolationError: {error}"})
+
+    assert "violates a constraint" in logged["exception"]
+    assert "Anna" not in logged["exception"]

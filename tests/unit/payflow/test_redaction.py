@@ -53,6 +53,24 @@ def test_a_field_with_the_name_of_a_secret(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (
+            f'ERROR: constraint "x"\nDETAIL:  Failing row contains ({ID}, rent\nfor Anna).',
+            f'ERROR: constraint "x"\nDETAIL: {REDACTED}',
+        ),
+        (
+            "DETAIL:  Key (user_id, key)=(1, Anna's rent) already exists.\n\nDuring handling of it",
+            f"DETAIL: {REDACTED}\n\nDuring handling of it",
+        ),
+    ],
+)
+def test_rows_that_a_database_quotes(text: str, expected: str) -> None:
+    """The values of a refused row are what a customer wrote; the error itself stays."""
+    assert expected == redact_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         ("postgres://payflow:hunter2@db:5432/wallet", f"{REDACTED}@db:5432/wallet"),
         ("amqp://user:p%40ss@rabbit", f"{REDACTED}@rabbit"),
         ("redis://:pa/ss@w0rd@cache:6379/0", f"{REDACTED}@cache:6379/0"),
