@@ -356,7 +356,7 @@ async def _insert_block(
 
 
 async def record_proof(pool: Pool, proof: Proof) -> None:
-    """Store this run of the proof as the last one, unless a later one is stored, or one failed that this one does not know."""
+    """Store this run of the proof as the last one, unless it passed and a later one is stored, or one has failed meanwhile."""
     async with database.transaction(pool) as connection:
         await store.upsert_last_proof(connection, proof)
 

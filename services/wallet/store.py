@@ -363,7 +363,7 @@ async def list_overdue_accounts(connection: Connection, grace: timedelta) -> lis
 
 
 async def upsert_last_proof(connection: Connection, proof: Proof) -> None:
-    """Store this run, unless a later one is stored, or this one passed and does not know of one that failed."""
+    """Store this run, unless it passed and a later one is stored, or it does not know of one that failed."""
     checks = json.dumps([check._asdict() for check in proof.checks])
     number, hash_ = proof.head or (None, None)
     await connection.execute(statements.upsert_last_proof, proof.at, proof.ok, checks, number, hash_, proof.last_at)

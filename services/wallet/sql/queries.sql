@@ -326,11 +326,11 @@ GROUP BY id HAVING NOT bool_or(sealed) LIMIT 20;
 
 -- name: upsert_last_proof
 -- Runs may overlap: the later one is kept. One that passed replaces a failed one only if it began with it ($6): until then the next
--- run has to compare everything.
+-- run has to compare everything. One that failed is always kept: the clocks of two processes may differ.
 INSERT INTO last_proof (at, ok, checks, head_number, head_hash) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (id) DO UPDATE
 SET at = excluded.at, ok = excluded.ok, checks = excluded.checks, head_number = excluded.head_number, head_hash = excluded.head_hash
-WHERE last_proof.at <= excluded.at AND (last_proof.ok OR NOT excluded.ok OR last_proof.at <= $6);
+WHERE NOT excluded.ok OR last_proof.at <= excluded.at AND (last_proof.ok OR last_proof.at <= $6);
 
 -- name: find_last_proof
 SELECT at, ok, checks, head_number, head_hash FROM last_proof;

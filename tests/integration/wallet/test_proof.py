@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -353,6 +354,25 @@ async def test_a_failure_is_replaced_by_a_run_that_began_after_it(
 
     assert (False, False) == (stored is not None and stored.ok, following.ok)
     assert (True, True) == (repaired.ok, last is not None and last.ok)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=1), timedelta(days=36500)])
+async def test_a_failure_is_stored_whatever_the_clocks_show(ledger: Ledger, ahead: timedelta) -> None:
+    """A run that passed with a later time keeps no failure back: it may have compared less, or its process has a fast clock."""
+    passed = await verify(ledger.proof_pool)
+    await commands.record_proof(ledger.seal_pool, passed._replace(at=passed.at + ahead))
+    await ledger.tamper("UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1", ledger.posted[0])
+
+    failed = await verify(ledger.proof_pool)
+    await commands.record_proof(ledger.seal_pool, failed)
+    stored = await commands.find_last_proof(ledger.seal_pool)
+    await ledger.tamper("UPDATE outcomes SET description = NULL WHERE transfer_id = $1", ledger.posted[0])
+    await commands.record_proof(ledger.seal_pool, await verify(ledger.proof_pool))
+    last = await commands.find_last_proof(ledger.seal_pool)
+
+    assert (False, failed.at) == (stored is not None and stored.ok, stored and stored.at)
+    assert last is not None
+    assert last.ok
 
 
 @pytest.mark.parametrize("number", [BLOCKS - 1, BLOCKS])

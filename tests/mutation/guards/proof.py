@@ -100,9 +100,20 @@ MUTANTS = (
     Mutant(
         name="failure-replaced-by-an-overlapping-run",
         guard="a run that passed replaces a failed one only if it began after it",
-        changes=[Change(QUERIES, "(last_proof.ok OR NOT excluded.ok OR", "(true OR")],
+        changes=[Change(QUERIES, "(last_proof.ok OR last_proof.at", "(true OR last_proof.at")],
         works=WORKS,
         caught_by=["tests/integration/wallet/test_proof.py::test_a_failure_is_replaced_by_a_run_that_began_after_it"],
+    ),
+    Mutant(
+        name="failure-behind-a-fast-clock",
+        guard="a failed run is stored, although the stored one has a later time",
+        changes=[
+            Change(
+                QUERIES, "WHERE NOT excluded.ok OR last_proof.at <= excluded.at", "WHERE last_proof.at <= excluded.at"
+            )
+        ],
+        works=WORKS,
+        caught_by=["tests/integration/wallet/test_proof.py::test_a_failure_is_stored_whatever_the_clocks_show"],
     ),
     Mutant(
         name="partial-proof-after-a-failure",
