@@ -219,7 +219,7 @@ async def get_proof(request: web.Request) -> web.Response:
     if proof is None:
         proof = await verify(request.app[PROOF_POOL], query.head, whole=query.full or not query.new)
         # Whether the head of one caller is found concerns that caller, not the state of the ledger.
-        if query.head is None:
+        if proof.is_stored(query.head):
             await commands.record_proof(request.app[POOL], proof)
     return respond(schemas.proof(proof))
 

@@ -62,9 +62,9 @@ async def end_run(pool: Pool, run: ProofRun, proof: Proof | None, *, progress: P
     """End a run with its result, which becomes the last proof; None: it is abandoned.
 
     Nothing changes if it is not running any more. Whether the required block of one caller is found concerns that caller, not the
-    state of the ledger: such a run is not the last proof.
+    state of the ledger: such a run is the last proof only if another check failed.
     """
     async with database.transaction(pool) as connection:
         is_ended = await store_proof_run.end_run(connection, run.id, proof, progress=progress)
-        if is_ended and proof is not None and run.required is None:
+        if is_ended and proof is not None and proof.is_stored(run.required):
             await store.upsert_last_proof(connection, proof)

@@ -80,6 +80,12 @@ class Proof(NamedTuple):
     head: Head | None = None
     last_at: datetime | None = None
 
+    def is_stored(self, required: Head | None) -> bool:
+        """Whether it becomes the last run: not if one caller's block was `required`, unless another check failed."""
+        return required is None or any(
+            not check.ok and check.name != "recorded_blocks_present" for check in self.checks
+        )
+
 
 class Overdue(NamedTuple):
     """An outcome that should be in a block and is not. `late`: older than the frontier of the newest block."""

@@ -104,6 +104,19 @@ async def test_a_run_with_a_required_block_is_not_the_last_proof(ledger: Ledger,
     assert before == await last_proof(ledger)
 
 
+async def test_a_contradiction_is_stored_whatever_the_caller_requires(ledger: Ledger, runner: ProofRunner) -> None:
+    """A run with a required block that finds a changed row is the last proof: the next run compares everything."""
+    head = await ledger.superuser.fetchrow("SELECT number, hash FROM blocks ORDER BY number DESC LIMIT 1")
+    assert head is not None
+    await ledger.tamper("UPDATE outcomes SET description = 'rent' WHERE transfer_id = $1", ledger.posted[0])
+
+    async with working(runner):
+        run = await ended(ledger, (await runner.start(whole=True, required=Head(*head)))[0])
+
+    assert "failed" == run.state
+    assert run.proof == await last_proof(ledger)
+
+
 async def test_progress_is_visible(ledger: Ledger, runner: ProofRunner) -> None:
     """During a run its check in progress is shown, and its time of update moves on."""
     async with working(runner), entries_locked(ledger):

@@ -105,6 +105,15 @@ MUTANTS = (
         caught_by=["tests/integration/wallet/test_proof.py::test_a_failure_is_replaced_by_a_run_that_began_after_it"],
     ),
     Mutant(
+        name="failure-for-one-caller",
+        guard="a contradiction that is found for one caller is stored for all",
+        changes=[
+            Change("services/wallet/commands_proof_run.py", "proof.is_stored(run.required)", "run.required is None")
+        ],
+        works=WORKS,
+        caught_by=[f"{RUNS}::test_a_contradiction_is_stored_whatever_the_caller_requires"],
+    ),
+    Mutant(
         name="failure-behind-a-fast-clock",
         guard="a failed run is stored, although the stored one has a later time",
         changes=[
@@ -262,7 +271,7 @@ MUTANTS = (
     Mutant(
         name="proof-of-one-caller-stored",
         guard="a run with a required block does not become the last proof",
-        changes=[Change("services/wallet/commands_proof_run.py", " and run.required is None:", ":")],
+        changes=[Change("services/wallet/commands_proof_run.py", " and proof.is_stored(run.required):", ":")],
         works=WORKS,
         caught_by=[f"{RUNS}::test_a_run_with_a_required_block_is_not_the_last_proof"],
     ),
