@@ -11,7 +11,13 @@ from services.wallet import api
 from services.wallet.proof import watch_drift
 from services.wallet.proof_runner import ProofRunner
 from services.wallet.sealer import Sealer
-from services.wallet.settings import PROOF_POOL_SIZE_MAX, SEAL_POOL_SIZE_MAX, SealSettings, WalletSettings
+from services.wallet.settings import (
+    DRIFT_POOL_SIZE_MAX,
+    PROOF_POOL_SIZE_MAX,
+    SEAL_POOL_SIZE_MAX,
+    SealSettings,
+    WalletSettings,
+)
 
 # For statements over arrays of ids: for a new table the planner chooses a sequential scan or a merge join, ten times slower. The
 # generic plan with index look-ups is right at every size.
@@ -37,15 +43,16 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
             server_settings=PLANNER,
             read_settings=PLANNER | database.READ_LIMITS,
         )
-        proof_pool = await database.open_pool(
-            settings.wallet_proof_database_url.get_secret_value(),
-            name=f"{runtime.instance} proof",
-            size_max=PROOF_POOL_SIZE_MAX,
-            command_seconds=LONG_SECONDS,
+        proof_url = settings.wallet_proof_database_url.get_secret_value()
+        proof_pool = await _open_proof_pool(
+            stack, proof_url, name=f"{runtime.instance} proof", size_max=PROOF_POOL_SIZE_MAX
         )
-        stack.push_async_callback(database.close_pool, proof_pool)
-        await readiness.register(runtime, pool, read_pool, proof_pool).wait(runtime, serves=True)
-        runtime.run_beside(stack, watch_drift(proof_pool))
+        # Of its own: proofs that are requested must not stop the measurement of the drift, which has an alert.
+        drift_pool = await _open_proof_pool(
+            stack, proof_url, name=f"{runtime.instance} drift", size_max=DRIFT_POOL_SIZE_MAX
+        )
+        await readiness.register(runtime, pool, read_pool, proof_pool, drift_pool).wait(runtime, serves=True)
+        runtime.run_beside(stack, watch_drift(drift_pool))
         proof_runner = ProofRunner(pool, proof_pool, instance=runtime.instance)
         runtime.run_beside(stack, proof_runner.run())
         app = server.application("wallet")
@@ -55,6 +62,12 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
         app[api.PROOF_RUNNER] = proof_runner
         api.add_routes(app, TokenVerifier(settings.identity_keys.public_keys, audience="wallet"))
         await server.serve(app, runtime, host=settings.host, port=settings.wallet_port)
+
+
+async def _open_proof_pool(stack: AsyncExitStack, url: str, *, name: str, size_max: int) -> database.Pool:
+    pool = await database.open_pool(url, name=name, size_max=size_max, command_seconds=LONG_SECONDS)
+    stack.push_async_callback(database.close_pool, pool)
+    return pool
 
 
 async def serve_seal(settings: SealSettings, runtime: Runtime) -> None:

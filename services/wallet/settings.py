@@ -9,6 +9,7 @@ from pydantic import Field
 from services.chassis.settings import EngineUrl, Port, ProcessSettings, RoleSettings, Seconds
 
 PROOF_POOL_SIZE_MAX = 2
+DRIFT_POOL_SIZE_MAX = 1
 SEAL_POOL_SIZE_MAX = 3
 
 
@@ -33,7 +34,7 @@ class WalletSettings(RoleSettings):
     @property
     def database_connections_max(self) -> int:
         """The pools of the role."""
-        return self.wallet_pool_size_max + self.wallet_read_pool_size_max + PROOF_POOL_SIZE_MAX
+        return self.wallet_pool_size_max + self.wallet_read_pool_size_max + PROOF_POOL_SIZE_MAX + DRIFT_POOL_SIZE_MAX
 
 
 class SealSettings(RoleSettings):
