@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +82,11 @@ class Notifications:
         """The alerts that were notified and not resolved since, each by its newest notification."""
         newest = {(each.alert, frozenset(each.labels.items())): each for each in self.received}
         return [each for each in newest.values() if each.status == FIRING]
+
+    def end(self, *, all_but: Collection[str]) -> None:
+        """Record the end of all alerts but these: one that is inhibited when it ends is never notified as resolved."""
+        ended = [each for each in self.open() if each.alert not in all_but]
+        self.received += [Notified(time.monotonic(), each.alert, RESOLVED, each.labels) for each in ended]
 
     def is_open(self, expected: Expected) -> bool:
         """Whether such an alert was notified and not resolved since."""

@@ -19,6 +19,9 @@ PATIENCE = 1.5
 
 QUIET_SECONDS_MAX = 300.0
 
+END_SECONDS_MAX = 90.0
+"""Alertmanager notifies the end of an alert within a minute, or never: if another alert inhibited it meanwhile."""
+
 Show = Callable[[str], None]
 
 
@@ -106,11 +109,14 @@ async def _inject(rig: Rig, fault: Fault, show: Show, *, hold: float) -> _Run:
 
 async def until_quiet(rig: Rig, show: Show) -> None:
     """Wait until no alert is open; go on after a while."""
-    deadline = time.monotonic() + QUIET_SECONDS_MAX
+    began = time.monotonic()
     while open_alerts := sorted(set(unexpected(rig)) - OF_OTHERS):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > QUIET_SECONDS_MAX:
             show(f"still firing: {', '.join(open_alerts)}")
             return
+        if waited > END_SECONDS_MAX:
+            rig.notifications.end(all_but=await rig.firing())
         await asyncio.sleep(1)
 
 

@@ -71,6 +71,11 @@ class Rig:
             while not await self._reads(folder):
                 await asyncio.sleep(0.2)
 
+    async def firing(self) -> set[str]:
+        """The names of the alerts that are firing now, by Prometheus."""
+        samples = await self.prometheus.query('ALERTS{alertstate="firing"}')
+        return {sample["metric"]["alertname"] for sample in samples}
+
     async def _reads(self, folder: Path) -> bool:
         groups = (await self.prometheus.get("rules"))["groups"]
         return bool(groups) and all(Path(group["file"]).parent == folder for group in groups)

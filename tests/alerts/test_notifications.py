@@ -47,3 +47,16 @@ async def test_an_alert_is_open_from_its_notification_to_its_end(tmp_path: Path)
     assert not notifications.is_open(DOWN)
     assert await notifications.resolved(DOWN, since=began, seconds_max=1) is not None
     assert ["auth"] == [each.labels["role"] for each in notifications.open()]
+
+
+async def test_the_end_of_an_inhibited_alert_is_not_notified(tmp_path: Path) -> None:
+    """What no longer fires is recorded as ended, although the receiver was never notified of it."""
+    log = tmp_path / "alerts.log"
+    notifications = Notifications(log)
+    write(log, FIRING, "wallet")
+    notifications.read()
+
+    notifications.end(all_but={DOWN.alert})
+    assert notifications.is_open(DOWN)
+    notifications.end(all_but={"Watchdog"})
+    assert not notifications.is_open(DOWN)
