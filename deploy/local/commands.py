@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 
-from deploy.local import files, install, leftovers, lock, process, seed
+from deploy.local import engine_sets, files, install, leftovers, lock, process, seed
 from deploy.local.demo import demo as show
 from deploy.local.errors import LocalError
 from deploy.local.home import Home
@@ -136,8 +136,7 @@ async def _running_gateway(home: Home) -> str:
 
 def _end_leftovers(home: Home) -> list[str]:
     ended = leftovers.end(home.processes)
-    for engine in PayFlow(home, os.environ).engines:
-        engine.end_orphans()
+    engine_sets.end_orphans(home)
     home.stack.unlink(missing_ok=True)
     return ended
 

@@ -24,6 +24,8 @@ class Home:
     """The data folder of a stack."""
 
     path: Path
+    clustered: bool = False
+    """Whether the stack runs clusters: Patroni must be able to read both its data and the Python of its caller, who owns both."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Home:
@@ -35,7 +37,7 @@ class Home:
         named = environment.get("PAYFLOW_HOME")
         if named == "":
             raise LocalError("PAYFLOW_HOME is empty: set it to a folder, or unset it")
-        return cls(DEFAULT if named is None else Path(named).absolute())
+        return cls(DEFAULT if named is None else Path(named).absolute(), clustered=environment.get("HA") == "1")
 
     @property
     def lock(self) -> Path:
@@ -71,11 +73,6 @@ class Home:
     def logs(self) -> Path:
         """One log per process."""
         return self.path / "logs"
-
-    @property
-    def seeded(self) -> Path:
-        """Exists once the demo users have their money; in the same folder as the data."""
-        return self.path / "postgres" / "seeded"
 
     @property
     def mail(self) -> Path:
@@ -135,7 +132,8 @@ class Home:
             )
         files.restrict(self.path)
         if os.geteuid() == 0:
-            user = server_user.find(self.path.absolute().parent, owner=self.path.stat().st_uid)
+            folder = self.path.absolute().parent
+            user = None if self.clustered else server_user.find(folder, owner=self.path.stat().st_uid)
             os.chown(self.path, *((0, 0) if user is None else (user.pw_uid, user.pw_gid)))
 
     def _foreign_folder(self) -> str | None:

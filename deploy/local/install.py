@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from deploy.local.engines import postgres, rabbitmq, redis
+from deploy.local.engines import etcd, haproxy, postgres, rabbitmq, redis
 from deploy.local.errors import LocalError
 from deploy.local.progress import Report
 from deploy.monitoring import programs
@@ -36,6 +36,12 @@ FINDERS: dict[str, Callable[[], object | None]] = {
 }
 """How to find the programs of a package, by package."""
 
+CLUSTER_FINDERS: dict[str, Callable[[], object | None]] = {
+    "etcd-server": etcd.find_server,
+    "haproxy": haproxy.find_server,
+}
+"""The same for packages that only a stack with clusters needs."""
+
 FAKETIME_LIBRARY = "faketime/libfaketime.so.1"
 LIBRARY_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
 
@@ -52,13 +58,14 @@ def find_faketime() -> Path | None:
 
 EXTRA_FINDERS: dict[str, Callable[[], object | None]] = {
     "faketime": find_faketime,
+    **CLUSTER_FINDERS,
     **programs.FINDERS,
     **packages.FINDERS,
 }
 """The same for packages that only drills, tests, monitoring and rehearsals need."""
 
-SERVICES = FINDERS.keys() | programs.FINDERS.keys()
-"""The packages that install a service of the same name."""
+SERVICES = FINDERS.keys() | programs.FINDERS.keys() | {"haproxy", "etcd"}
+"""The services that the packages install; most have the names of their packages."""
 
 
 def missing(also: Sequence[str] = ()) -> list[str]:
@@ -82,7 +89,7 @@ async def ensure(report: Report, *, also: Sequence[str] = ()) -> None:
     report(f"installing {names} with apt-get")
     with _file(POLICY, POLICY_TEXT, mode=0o755), _file(CLUSTERS, CLUSTERS_TEXT):
         await _install(packages)
-    _disable([package for package in packages if package in SERVICES])
+    _disable([service for service in SERVICES if any(package.startswith(service) for package in packages)])
     remaining = missing(also)
     if remaining:
         raise LocalError(
@@ -144,8 +151,7 @@ def _file(path: Path, text: str, *, mode: int = 0o644) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _disable(packages: list[str]) -> None:
+def _disable(services: list[str]) -> None:
     """Keep the installed services from starting at the next boot, on systems with systemd."""
     if shutil.which("systemctl") is not None:
-        # The services have the names of their packages.
-        subprocess.run(["systemctl", "disable", *packages], capture_output=True, check=False)
+        subprocess.run(["systemctl", "disable", *services], capture_output=True, check=False)

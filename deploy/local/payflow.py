@@ -6,19 +6,21 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from deploy.local import files, install, seed
+from deploy.local import engine_sets, files, install, seed
 from deploy.local.engines import Engine
 from deploy.local.home import Home
 from deploy.local.ports import Ports
 from deploy.local.process import Process
 from deploy.local.progress import report, timed
-from deploy.local.roles import CANARY, SERVICES, Engines, Wiring
+from deploy.local.roles import CANARY, SERVICES, Wiring
 from deploy.local.stack import run_to_end
 from deploy.secrets.store import Secrets
 from services.chassis import revisions
 
 MIGRATION_SECONDS_MAX = 60.0
 GRANT_SECONDS_MAX = 30.0
+SEEDED = "seeded"
+"""Exists once the demo users have their money; in the same folder as the data."""
 
 
 class PayFlow:
@@ -31,14 +33,15 @@ class PayFlow:
         """Plan the system below `home`, started from the environment `caller`; `wiring` configures its processes."""
         self._home = home
         ports, secrets = Ports(home.ports), Secrets(home.secrets)
-        self._private = Engines.of(home, ports, secrets)
+        self._private = engine_sets.find(home, ports, secrets, caller=caller)
         self.wiring = wiring(home, engines=self._private, ports=ports, secrets=secrets, caller=caller)
         self.gateway_port = self.wiring.gateway_port
-        self.engines: list[Engine] = [self._private.postgres, self._private.rabbitmq, self._private.redis]
+        self.engines: list[Engine] = [*self._private.postgres.parts, *self._private.rabbitmq.parts, self._private.redis]
 
     async def install(self) -> None:
-        """Install the engines' OS packages where they are missing."""
-        await install.ensure(report)
+        """Install the engines' OS packages where they are missing, and choose the ports of clusters."""
+        await install.ensure(report, also=self._private.packages)
+        self._private.choose_ports()
 
     async def prepare_databases(self) -> None:
         """Create databases and roles, then migrate the databases in parallel."""
@@ -47,7 +50,8 @@ class PayFlow:
 
     async def seed(self) -> None:
         """Give the demo users and the canary their money, unless they have it."""
-        if self._home.seeded.exists():
+        seeded = self._private.postgres.folder / SEEDED
+        if seeded.exists():
             return
 
         async def grant(email: str) -> None:
@@ -56,7 +60,7 @@ class PayFlow:
         with_canary = self.funds_canary and CANARY in self.wiring.roles
         seeding = seed.seed(self.wiring.gateway_url, grant, with_canary=with_canary)
         await timed("demo users", seeding)
-        files.write_atomically(self._home.seeded, "")
+        files.write_atomically(seeded, "")
 
     def processes(self) -> list[Process]:
         """One process per role."""

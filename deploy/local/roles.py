@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deploy.local import environment
-from deploy.local.engines import Postgres, RabbitMQ, Redis
+from deploy.local.engine_sets import Engines
 from deploy.local.errors import LocalError
 from deploy.local.home import REPOSITORY, Home
 from deploy.local.ports import LOOPBACK, Ports
@@ -54,24 +54,6 @@ CANARY = Role("canary", "canary", "probe", "canary")
 """Runs beside the others, unless PAYFLOW_CANARY is `off`."""
 
 IDENTITIES = tuple(dict.fromkeys(role.identity for role in (*ROLES, CANARY)))
-
-
-@dataclass(frozen=True, slots=True)
-class Engines:
-    """The three engines of a stack."""
-
-    postgres: Postgres
-    rabbitmq: RabbitMQ
-    redis: Redis
-
-    @classmethod
-    def of(cls, home: Home, ports: Ports, secrets: Secrets) -> Engines:
-        """The engines below `home`."""
-        return cls(
-            postgres=Postgres(home.path / "postgres", ports=ports, secrets=secrets, log=home.log("postgres")),
-            rabbitmq=RabbitMQ(home.path / "rabbitmq", ports=ports, secrets=secrets, log=home.log("rabbitmq")),
-            redis=Redis(home.path / "redis", ports=ports, secrets=secrets, log=home.log("redis")),
-        )
 
 
 class Wiring:

@@ -89,7 +89,7 @@ class Stack:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._start_processes())
                 for engine in self._plan.engines:
-                    if engine.name != "postgres":
+                    if not engine.holds_databases:
                         group.create_task(self._start_engine(engine))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
@@ -137,17 +137,18 @@ class Stack:
             self._record()
 
     async def _start_processes(self) -> None:
-        for engine in self._plan.engines:
-            if engine.name == "postgres":
-                await self._start_engine(engine)
-                if engine.pid is None:
-                    raise LocalError(f"PostgreSQL is needed to start: remove {self._home.down / engine.name}")
+        await asyncio.gather(*(self._start_database(engine) for engine in self._plan.engines if engine.holds_databases))
         await self._plan.prepare_databases()
         self._processes = self._plan.processes()
         for process in self._processes:
             if process.name not in self.kept_down:
                 process.spawn()
         self._record()
+
+    async def _start_database(self, engine: Engine) -> None:
+        await self._start_engine(engine)
+        if engine.pid is None:
+            raise LocalError(f"{engine.name} is needed to start: remove {self._home.down / engine.name}")
 
     async def _wait_ready(self) -> None:
         """Wait for /readyz of every process, or only for /livez while an engine is kept down."""

@@ -69,6 +69,7 @@ class Drill:
     @property
     def postgres(self) -> Postgres:
         """The server of all databases."""
+        assert isinstance(self.plan._private.postgres, Postgres), "a stack without clusters"
         return self.plan._private.postgres
 
     @property
@@ -209,7 +210,7 @@ class Drill:
         password = self.home.path / "backup-password"
         files.write_atomically(password, self.postgres._secrets.password("postgres:payflow_backup"), mode=0o444)
         return {
-            "PATH": f"{self.postgres._find_programs()}:{os.environ['PATH']}",
+            "PATH": f"{self.postgres.find_programs()}:{os.environ['PATH']}",
             "PGHOST": LOOPBACK,
             "PGPORT": str(self.postgres._port()),
             "PAYFLOW_BACKUP_FOLDER": str(self.backups),

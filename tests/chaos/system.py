@@ -105,6 +105,7 @@ class ProxiedPayFlow(PayFlow):
     @property
     def rabbitmq(self) -> RabbitMQ:
         """The broker."""
+        assert isinstance(self._private.rabbitmq, RabbitMQ), "a stack without clusters"
         return self._private.rabbitmq
 
     async def prepare_databases(self) -> None:

@@ -14,10 +14,10 @@ import aiohttp
 from aio_pika.abc import AbstractChannel
 from yarl import URL
 
+from deploy.local.engine_sets import SingleEngines
 from deploy.local.engines import RabbitMQ
 from deploy.local.home import Home
 from deploy.local.ports import Ports
-from deploy.local.roles import Engines
 from deploy.secrets.store import Secrets
 from services.contracts import topology
 from services.contracts.topology import Queue
@@ -113,4 +113,4 @@ async def close_connection(stack: Stack, connection_name: str, *, seconds: float
 def node_of(stack: Stack) -> RabbitMQ:
     """The broker of a running stack, for control commands; the stack starts and stops it."""
     home = Home(stack.home)
-    return Engines.of(home, Ports(home.ports), Secrets(home.secrets)).rabbitmq
+    return SingleEngines.of(home, Ports(home.ports), Secrets(home.secrets)).rabbitmq

@@ -43,6 +43,7 @@ class MeasuredPayFlow(PayFlow):
     @property
     def postgres(self) -> Postgres:
         """The server."""
+        assert isinstance(self._private.postgres, Postgres), "a stack without clusters"
         return self._private.postgres
 
     async def prepare_databases(self) -> None:

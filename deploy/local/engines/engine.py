@@ -29,6 +29,8 @@ class Engine(abc.ABC):
     """The programs that may be found working in the engine's folder."""
     port_names: tuple[str, ...]
     """The ports the engine needs, as remembered in its folder."""
+    holds_databases: bool = False
+    """Whether the databases need it, so that it must run before they are migrated."""
     ready_seconds_max: float = 60.0
     stop_seconds_max: float = 20.0
 

@@ -27,6 +27,9 @@ from deploy.local.ports import LOOPBACK, Ports
 from deploy.local.process import ENDED_WITH_PARENT, Process
 from deploy.secrets.store import Secrets
 
+Address = tuple[str, int]
+"""Host and port."""
+
 VERSION_MIN = 15
 SUPERUSER = "payflow"
 DATABASES = ("auth", "wallet", "transaction", "notification")
@@ -94,7 +97,8 @@ class Postgres(Engine):
 
     name = "postgres"
     programs = frozenset({"postgres", "setpriv", "unshare"})
-    port_names = ("postgres",)
+    port_names: tuple[str, ...] = ("postgres",)
+    holds_databases = True
 
     def __init__(
         self,
@@ -119,17 +123,31 @@ class Postgres(Engine):
         """The data folder, which is the working directory of all PostgreSQL processes."""
         return self.data
 
+    @property
+    def address(self) -> Address:
+        """Where the server listens."""
+        return LOOPBACK, self._port()
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the data folder."""
+        return self.directory
+
+    @property
+    def parts(self) -> list[Engine]:
+        """What is started for it: the server itself."""
+        return [self]
+
     def dsn(self, database: str, role: str = SUPERUSER) -> str:
         """The URL of `database` with the login of `role`."""
-        password = self._secrets.password(f"postgres:{role}")
-        return f"postgresql://{role}:{password}@{LOOPBACK}:{self._port()}/{database}"
+        return dsn(self.address, database, login=(role, self._secrets.password(f"postgres:{role}")))
 
     async def prepare(self) -> None:
         """Create the data folder if there is none, and write the configuration."""
         files.make_folder(self.directory)
         self.end_orphans()
         self._give_to_server_user()
-        programs = self._find_programs()
+        programs = self.find_programs()
         if not (self.data / "PG_VERSION").exists():
             await self._initialise(programs)
         elif not self._secrets.has(f"postgres:{SUPERUSER}"):
@@ -160,20 +178,7 @@ class Postgres(Engine):
         Raises:
             LocalError: the server refused a statement.
         """
-        programs = self._find_programs()
-        login = {
-            "PGHOST": LOOPBACK,
-            "PGPORT": str(self._port()),
-            "PGUSER": SUPERUSER,
-            "PGDATABASE": "postgres",
-            "PGPASSWORD": self._secrets.password(f"postgres:{SUPERUSER}"),
-        }
-        command = [str(programs / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(PROVISIONING)]
-        with tempfile.TemporaryDirectory(dir=self.directory) as passwords:
-            for role in ROLES:
-                files.write_atomically(Path(passwords, f"{role}_password"), self._secrets.password(f"postgres:{role}"))
-            environment = CLEAN_ENVIRONMENT | login | {"PAYFLOW_SECRETS_DIR": passwords}
-            await _run("psql", command, environment=environment)
+        await provision(self.address, programs=self.find_programs(), secrets=self._secrets, folder=self.directory)
 
     async def stop(self) -> None:
         """Stop PostgreSQL at once but cleanly: it closes its connections, and loses nothing."""
@@ -189,7 +194,12 @@ class Postgres(Engine):
         super().end_orphans()
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
-    def _find_programs(self) -> Path:
+    def find_programs(self) -> Path:
+        """The folder with the programs of the version that made the data.
+
+        Raises:
+            LocalError: it is not installed.
+        """
         stored = self.data / "PG_VERSION"
         version = int(stored.read_text()) if stored.exists() else None
         programs = find_programs(version)
@@ -265,6 +275,36 @@ class Postgres(Engine):
         os.chown(self.directory, number, group)
         if self.data.exists() and self.data.stat().st_uid != number:
             files.give(self.data, user=number, group=group)
+
+
+def dsn(address: Address, database: str, *, login: tuple[str, str]) -> str:
+    """The URL of a database of the server at an address; `login` is a role and its password."""
+    (host, port), (role, password) = address, login
+    return f"postgresql://{role}:{password}@{host}:{port}/{database}"
+
+
+async def provision(address: Address, *, programs: Path, secrets: Secrets, folder: Path) -> None:
+    """Create the databases and roles on the server at an address, or update existing ones; safe to repeat.
+
+    The passwords are in a temporary folder below `folder` meanwhile.
+
+    Raises:
+        LocalError: the server refused a statement.
+    """
+    host, port = address
+    login = {
+        "PGHOST": host,
+        "PGPORT": str(port),
+        "PGUSER": SUPERUSER,
+        "PGDATABASE": "postgres",
+        "PGPASSWORD": secrets.password(f"postgres:{SUPERUSER}"),
+    }
+    command = [str(programs / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(PROVISIONING)]
+    with tempfile.TemporaryDirectory(dir=folder) as passwords:
+        for role in ROLES:
+            files.write_atomically(Path(passwords, f"{role}_password"), secrets.password(f"postgres:{role}"))
+        environment = CLEAN_ENVIRONMENT | login | {"PAYFLOW_SECRETS_DIR": passwords}
+        await _run("psql", command, environment=environment)
 
 
 async def _run(name: str, command: list[str], *, environment: Mapping[str, str]) -> None:

@@ -107,6 +107,11 @@ class Node(Engine):
         """The address of the broker's own metrics."""
         return f"http://{LOOPBACK}:{self._port('_prometheus')}/metrics"
 
+    @property
+    def parts(self) -> list[Engine]:
+        """What is started for it: the node itself."""
+        return [self]
+
     async def prepare(self) -> None:
         """Write cookie, plugins and configuration; remembered ports are kept if they are free."""
         server = find_server()

@@ -45,7 +45,7 @@ class Server:
     def environment(self) -> dict[str, str]:
         """The login for backups, and where they are."""
         return {
-            "PATH": f"{self.postgres._find_programs()}:{os.environ['PATH']}",
+            "PATH": f"{self.postgres.find_programs()}:{os.environ['PATH']}",
             "PGHOST": LOOPBACK,
             "PGPORT": str(self.postgres._port()),
             "PGPASSWORD": self.postgres._secrets.password("postgres:payflow_backup"),

@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the script to its end."""
-    programs = Postgres(folder)._find_programs()
+    programs = Postgres(folder).find_programs()
     environment = {
         "TMPDIR": str(folder),
         "PATH": f"{programs}:{os.environ['PATH']}",

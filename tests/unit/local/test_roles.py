@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.engine_sets import SingleEngines
 from deploy.local.errors import LocalError
 from deploy.local.home import Home
 from deploy.local.ports import Ports
-from deploy.local.roles import ROLES, Engines, Role, Wiring, gateway_port
+from deploy.local.roles import ROLES, Role, Wiring, gateway_port
 from deploy.secrets.store import Secrets
 
 STACK_NAMES = {
@@ -41,7 +42,7 @@ class NumberedPorts(Ports):
 
 def wire(folder: Path, **caller: str) -> Wiring:
     home, ports, secrets = Home(folder), NumberedPorts(), Secrets(folder / "secrets.json")
-    return Wiring(home, engines=Engines.of(home, ports, secrets), ports=ports, secrets=secrets, caller=caller)
+    return Wiring(home, engines=SingleEngines.of(home, ports, secrets), ports=ports, secrets=secrets, caller=caller)
 
 
 def role(name: str) -> Role:
