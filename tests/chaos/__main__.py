@@ -22,7 +22,7 @@ from deploy.local import seed as demo
 from deploy.local.errors import LocalError
 from deploy.local.home import Home
 from deploy.programs import DeployError
-from tests.chaos import deployment, faults, report, run, schedule
+from tests.chaos import cluster_faults, cluster_system, deployment, faults, report, run, schedule
 from tests.chaos.checks import FinalState, Verdict
 from tests.chaos.load import Load, register_clients
 from tests.chaos.report import Injected, Report
@@ -42,6 +42,7 @@ console = Console(highlight=False, soft_wrap=True)
 @click.option("--rounds", type=click.IntRange(min=1), envvar="ROUNDS", default=ROUNDS, show_default=True)
 @click.option("--lanes", type=click.IntRange(1, 8), envvar="LANES", default=LANES, help="Faults at the same time.")
 @click.option("--only", envvar="ONLY", default="", help="Faults, components, or component/fault, separated by commas.")
+@click.option("--ha", is_flag=True, envvar="HA", help="Clusters of three, and the faults of clusters.")
 @click.option("--list", "listing", is_flag=True, envvar="LIST", help="Print the schedule and stop.")
 @click.option("--address", envvar="ADDRESS", help="A gateway that is already running; checked through its API only.")
 @click.option(
@@ -71,6 +72,7 @@ async def _run(
     rounds: int,
     lanes: int,
     only: str,
+    ha: bool,
     listing: bool,
     address: str | None,
     operator: str | None,
@@ -79,10 +81,14 @@ async def _run(
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     words = [word.strip() for word in only.split(",") if word.strip()]
     console.print(
-        f"seed {seed}: repeat this run with [bold]make chaos SEED={seed} ROUNDS={rounds}[/bold]", style="cyan"
+        f"seed {seed}: repeat this run with [bold]make chaos SEED={seed} ROUNDS={rounds}{' HA=1' if ha else ''}[/bold]",
+        style="cyan",
     )
     if address is not None:
         return await _run_on_deployment(address, operator, command, Report(seed, rounds, lanes, address))
+    if ha:
+        # One fault at a time: a cluster of three tolerates one.
+        return await _run_on_clusters(Report(seed, rounds, 1, "private stack on clusters"), words, listing=listing)
     return await _run_on_private_stack(Report(seed, rounds, lanes, "private stack"), words, listing=listing)
 
 
@@ -96,10 +102,24 @@ async def _run_on_private_stack(summary: Report, words: list[str], *, listing: b
         if listing:
             _list(rounds)
             return {"violations": []}
-        return await _run_rounds(system, rounds, summary, home)
+        return await _run_rounds(system, rounds, run.stack_injector(system), summary)
 
 
-async def _run_rounds(system: System, rounds: list[schedule.Round], summary: Report, home: Home) -> dict[str, object]:
+async def _run_on_clusters(summary: Report, words: list[str], *, listing: bool) -> dict[str, object]:
+    rounds = list(schedule.generate(schedule.select(cluster_faults.KINDS, words), summary.seed, summary.rounds))
+    if listing:
+        _list(rounds)
+        return {"violations": []}
+    home = Home.from_environment(os.environ)
+    home.open()
+    folder = _empty_folder(home.path / "chaos")
+    async with cluster_system.start(folder, report=_log(folder)) as system:
+        return await _run_rounds(system, rounds, run.cluster_injector(system), summary)
+
+
+async def _run_rounds(
+    system: System, rounds: list[schedule.Round], injector: run.Injector, summary: Report
+) -> dict[str, object]:
     login = (demo.OPERATOR, demo.PASSWORD)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         load = await _register_clients(
@@ -108,15 +128,16 @@ async def _run_rounds(system: System, rounds: list[schedule.Round], summary: Rep
         await _fund(load)
         async with run.watching_ledger(system, load):
             async with run.under_load(load):
+                summary.began = load.clients[0].now()
                 await run.inject_faults(
                     iter(rounds),
-                    run.stack_injector(system),
+                    injector,
                     summary,
                     _fault_printer(load, len(rounds)),
                     lanes=summary.lanes,
                 )
             seen, verdict = await run.conclude(load, summary, system)
-    return _finish(summary, load, seen, verdict, home)
+    return _finish(summary, load, seen, verdict, Home.from_environment(os.environ))
 
 
 async def _run_on_deployment(
@@ -137,6 +158,7 @@ async def _run_on_deployment(
         )
         await _fund(load)
         async with run.under_load(load):
+            summary.began = load.clients[0].now()
             await run.inject_faults(
                 rounds,
                 deployment.command_injector(command),

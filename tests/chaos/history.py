@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 TERMINAL = frozenset({"COMPLETED", "FAILED"})
@@ -61,6 +62,17 @@ class History:
     """How often the ledger was summed in one snapshot during the faults."""
     responses: dict[str, int] = field(default_factory=dict)
     """Number of responses by status; `none` is no response."""
+
+    def longest_gap(self, start: float, end: float) -> float:
+        """The longest time between two moments of the run, in seconds, in which no new payment was accepted."""
+        accepted = sorted(
+            attempt.finished_at
+            for intent in self.intents
+            for attempt in intent.attempts
+            if attempt.transfer_id is not None and not attempt.replayed and start <= attempt.finished_at <= end
+        )
+        moments = [start, *accepted, end]
+        return max(later - earlier for earlier, later in pairwise(moments))
 
     def count(self, status: int | None) -> None:
         """Count one response."""

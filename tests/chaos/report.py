@@ -6,10 +6,11 @@ import os
 import platform
 import subprocess
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -31,6 +32,8 @@ class Injected:
     round: Round
     heal_seconds: float | None
     """None: not recovered in time, or not observable (an external deployment)."""
+    ended_at: float
+    """When the fault and the recovery had ended (seconds since the start)."""
 
 
 @dataclass(slots=True)
@@ -43,8 +46,14 @@ class Report:
     target: str
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     injected: list[Injected] = field(default_factory=list)
+    began: float = 0.0
+    """When the faults began, in seconds since the run began."""
     seconds: float = 0.0
     quiet_seconds: float = 0.0
+
+    def gap(self, one: Injected, history: History) -> float:
+        """The longest time without an accepted payment during a fault and the recovery, in seconds."""
+        return history.longest_gap(self.began + one.at, self.began + one.ended_at)
 
     def document(self, history: History, state: FinalState, verdict: Verdict) -> dict[str, Any]:
         """The content of chaos.json."""
@@ -59,6 +68,7 @@ class Report:
                     "component": one.round.component,
                     "fault": one.round.fault,
                     "seconds": one.round.seconds,
+                    "accepted_nothing_s": round(self.gap(one, history), 2),
                 }
                 for one in sorted(self.injected, key=lambda one: one.at)
             ],
@@ -95,7 +105,7 @@ def write(path: Path, document: dict[str, Any]) -> None:
 
 def show(console: Console, report: Report, document: dict[str, Any]) -> None:
     """Print the final tables."""
-    console.print(_faults(report.injected))
+    console.print(_faults(report, document["faults"]))
     console.print(_counts(document))
     for text in document["violations"][:VIOLATIONS_SHOWN]:
         console.print(f"  violation: {text}", style="bold red", highlight=False)
@@ -111,14 +121,17 @@ def show(console: Console, report: Report, document: dict[str, Any]) -> None:
     )
 
 
-def _faults(injected: Sequence[Injected]) -> Table:
-    table = Table("fault", "times", "slowest recovery", title="Faults injected", title_justify="left")
-    by_fault: dict[str, list[Injected]] = defaultdict(list)
-    for one in injected:
-        by_fault[one.round.fault].append(one)
-    for fault, ones in sorted(by_fault.items()):
-        healed = [one.heal_seconds for one in ones if one.heal_seconds is not None]
-        table.add_row(fault, str(len(ones)), f"{max(healed):.1f} s" if healed else "")
+def _faults(report: Report, described: Sequence[Mapping[str, Any]]) -> Table:
+    columns = ("fault", "times", "slowest recovery", "median s without acceptance", "longest")
+    table = Table(*columns, title="Faults injected", title_justify="left")
+    healed, gaps = defaultdict(list), defaultdict(list)
+    for one in report.injected:
+        healed[one.round.fault].append(one.heal_seconds or 0.0)
+    for fault in described:
+        gaps[fault["fault"]].append(fault["accepted_nothing_s"])
+    for name, seconds in sorted(healed.items()):
+        longest = f"{max(seconds):.1f} s" if any(seconds) else ""
+        table.add_row(name, str(len(seconds)), longest, f"{median(gaps[name]):.1f}", f"{max(gaps[name]):.1f}")
     return table
 
 

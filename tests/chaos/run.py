@@ -8,8 +8,9 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
-from tests.chaos import final_state, ledger_watch
+from tests.chaos import cluster_faults, final_state, ledger_watch
 from tests.chaos.checks import FinalState, Verdict, evaluate
+from tests.chaos.cluster_system import Clusters
 from tests.chaos.faults import inject
 from tests.chaos.load import Load
 from tests.chaos.report import Injected, Report
@@ -35,12 +36,23 @@ async def inject_faults(
             await asyncio.sleep(round_.gap)
             async with busy[round_.process]:
                 at = time.monotonic() - began
-                injected = Injected(at, round_, await inject_one(round_))
+                healed = await inject_one(round_)
+                injected = Injected(at, round_, healed, ended_at=time.monotonic() - began)
             report.injected.append(injected)
             on_healed(injected)
 
     await asyncio.gather(*(lane() for _ in range(lanes)))
     report.seconds = time.monotonic() - began
+
+
+def cluster_injector(system: Clusters) -> Injector:
+    """Inject faults into a private stack on clusters, then wait until all of it is ready again."""
+
+    async def inject_one(round_: Round) -> float | None:
+        await cluster_faults.inject(system, round_)
+        return await system.healed(round_.component)
+
+    return inject_one
 
 
 def stack_injector(system: System) -> Injector:

@@ -117,6 +117,8 @@ class ProxiedPayFlow(PayFlow):
 class System:
     """A running private stack and everything that can break it."""
 
+    heal_seconds_max = HEAL_SECONDS_MAX
+
     def __init__(self, home: Path, edges: dict[str, Edge], clocks: dict[str, Clock], plan: ProxiedPayFlow) -> None:
         self.stack = Stack(home)
         self.edges = edges
@@ -133,6 +135,11 @@ class System:
     def processes(self) -> list[str]:
         """The names of all service processes."""
         return [role.name for role in ROLES]
+
+    @property
+    def engines(self) -> list[str]:
+        """The names of all engines."""
+        return [engine.name for engine in self.plan.engines]
 
     def pids(self, name: str) -> list[int]:
         """A process and its descendants; empty while it is down."""
@@ -162,7 +169,7 @@ class System:
     async def healed(self, name: str) -> float | None:
         """Seconds until a process, an engine or the caller of an edge is ready again; None: not in time."""
         began = time.monotonic()
-        while time.monotonic() - began < HEAL_SECONDS_MAX:
+        while time.monotonic() - began < self.heal_seconds_max:
             if await self._is_ready(name):
                 return time.monotonic() - began
             await asyncio.sleep(0.1)
@@ -170,7 +177,7 @@ class System:
 
     async def not_ready(self) -> list[str]:
         """What does not become ready in time, once all faults have ended."""
-        names = [*ENGINES, *self.processes]
+        names = [*self.engines, *self.processes]
         seconds = await asyncio.gather(*(self.healed(name) for name in names))
         return [name for name, healed in zip(names, seconds, strict=True) if healed is None]
 
@@ -181,10 +188,10 @@ class System:
     async def _is_ready(self, name: str) -> bool:
         caller = name.partition(">")[0]
         if caller == EVERYTHING:
-            return all(await asyncio.gather(*(self._is_ready(one) for one in [*ENGINES, *self.processes])))
+            return all(await asyncio.gather(*(self._is_ready(one) for one in [*self.engines, *self.processes])))
         if caller == "clients":
             caller = "gateway"
-        if caller in ENGINES:
+        if caller in self.engines:
             engine = next(engine for engine in self.plan.engines if engine.name == caller)
             return engine.pid is not None and await engine.is_ready()
         try:

@@ -25,6 +25,7 @@ NODES = (1, 2, 3)
 SCOPE = "payflow"
 REPLICATOR = "payflow_replication"
 PROBE_SECONDS_MAX = 2.0
+SWITCHOVER_SECONDS_MAX = 30.0
 
 TTL_SECONDS = 20
 """A leader that is gone is replaced after this time. The smallest that Patroni allows."""
@@ -81,6 +82,10 @@ class PatroniNode(Postgres):
         self.advertised_api: Callable[[], Address] = lambda: self.api
 
     @property
+    def _api_url(self) -> str:
+        return f"http://{LOOPBACK}:{self._port('_api')}"
+
+    @property
     def api(self) -> Address:
         """Where the daemon listens; its pages report the role of the node."""
         return LOOPBACK, self._port("_api")
@@ -116,11 +121,25 @@ class PatroniNode(Postgres):
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(f"http://{LOOPBACK}:{self._port('_api')}/{page}") as response,
+                session.get(f"{self._api_url}/{page}") as response,
             ):
                 return response.ok
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+    @property
+    def pids(self) -> list[int]:
+        """The daemon, the server and all its processes; the server is no child of the daemon."""
+        servers = process.in_directory(self.data, programs=self.programs)
+        return [*([] if self.pid is None else [self.pid]), *servers]
+
+    async def switch_over(self) -> bool:
+        """Hand the lead over to a replica that has everything; whether it did."""
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SWITCHOVER_SECONDS_MAX)) as session,
+            session.post(f"{self._api_url}/switchover", json={"leader": self.name}) as response,
+        ):
+            return response.ok
 
     async def stop(self) -> None:
         """Stop the daemon, which stops the server."""
@@ -144,7 +163,8 @@ class PatroniNode(Postgres):
             "scope": SCOPE,
             "name": self.name,
             "restapi": {"listen": _text(self.api), "connect_address": _text(self.advertised_api())},
-            "etcd3": {"hosts": [_text(address) for address in self.etcd]},
+            # `use_proxies`: stay with these addresses. By default Patroni replaces them by those that etcd reports.
+            "etcd3": {"hosts": [_text(address) for address in self.etcd], "use_proxies": True},
             "log": {"level": "INFO"},
             "bootstrap": {
                 "dcs": {**CLUSTER, "postgresql": {"use_pg_rewind": True, "use_slots": True}},

@@ -21,7 +21,7 @@ from deploy.secrets.store import Secrets
 READY_SECONDS_MAX = 120.0
 LOGIN_SECONDS_MAX = 2.0
 POLL_SECONDS = 0.2
-QUORUM = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'quorum'"
+REPLICAS = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'quorum' AND state = 'streaming'"
 
 
 class PostgresCluster:
@@ -94,22 +94,24 @@ class PostgresCluster:
         """
         try:
             async with asyncio.timeout(READY_SECONDS_MAX):
-                while not await self._is_replicated():  # noqa: ASYNC110 - a server has no event to wait for
+                while not await self.is_replicated():  # noqa: ASYNC110 - a server has no event to wait for
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise LocalError(f"no replica followed the leader in {READY_SECONDS_MAX:.0f} s") from None
 
-    async def _is_replicated(self) -> bool:
+    async def is_replicated(self, *, replicas: int = 1) -> bool:
+        """Whether commits wait for one of so many replicas that follow the leader."""
         try:
             connection = await asyncpg.connect(self.dsn("postgres"), timeout=LOGIN_SECONDS_MAX)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
         try:
-            return bool(await connection.fetchval(QUORUM, timeout=LOGIN_SECONDS_MAX))
+            following: int = await connection.fetchval(REPLICAS, timeout=LOGIN_SECONDS_MAX)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
         finally:
             connection.terminate()
+        return following >= replicas
 
     async def leader(self) -> PatroniNode | None:
         """The node that leads now; None while none does."""
