@@ -30,6 +30,9 @@ class Databases(Protocol):
     def dsn(self, database: str, role: str = SUPERUSER) -> str:
         """The URL of a database with the login of a role."""
 
+    def replica_dsn(self, database: str, role: str, /) -> str | None:
+        """The URL of a database on a replica; None if there is none."""
+
     async def provision(self) -> None:
         """Create the databases and roles, or update existing ones."""
 

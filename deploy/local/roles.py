@@ -146,6 +146,9 @@ class Wiring:
             return {}
         urls = {_variable(service, "DATABASE_URL"): self._engines.postgres.dsn(service, f"payflow_{service}")}
         if service == "wallet":
+            replica = self._engines.postgres.replica_dsn("wallet", "payflow_wallet")
+            if replica is not None:
+                urls["PAYFLOW_WALLET_READ_DATABASE_URL"] = replica
             urls["PAYFLOW_WALLET_PROOF_DATABASE_URL"] = self._engines.postgres.dsn("wallet", "payflow_wallet_proof")
         return urls
 

@@ -25,6 +25,8 @@ Uuid = pgproto.UUID
 PostgresError = asyncpg.PostgresError
 """Any error of the server, for jobs that print it in one line."""
 
+STANDBY = SessionAttribute.standby
+
 ACQUIRE_SECONDS = 1.5
 CONNECT_SECONDS = 1.5
 COMMAND_SECONDS = 6.0
@@ -124,8 +126,12 @@ async def open_pool(
     size_max: int,
     command_seconds: float = COMMAND_SECONDS,
     server_settings: Mapping[str, str] | None = None,
+    on: SessionAttribute = SessionAttribute.primary,
 ) -> Pool:
-    """A pool that connects on first use, so that a service starts, not ready, while its database is unavailable."""
+    """A pool that connects on first use, so that a service starts, not ready, while its database is unavailable.
+
+    It connects only to the primary, or, for `STANDBY`, only to a standby, which serves stale reads and no writes.
+    """
     pool = await asyncpg.create_pool(
         url,
         min_size=0,
@@ -133,8 +139,7 @@ async def open_pool(
         timeout=CONNECT_SECONDS,
         command_timeout=command_seconds,
         max_inactive_connection_lifetime=60,
-        # A standby serves stale reads and no writes: the pool connects only to the primary.
-        target_session_attrs=SessionAttribute.primary,
+        target_session_attrs=on,
         # No session state is ever set, so there is nothing to reset: a reset would cost a round trip for every use.
         reset=_skip_reset,
         server_settings={"application_name": name, **(server_settings or {})},

@@ -12,6 +12,7 @@ from services.chassis import audit, telemetry
 from services.chassis.body import path_id, validate, validate_json
 from services.chassis.database import Pool
 from services.chassis.encoding import respond
+from services.chassis.replica import Reader
 from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.messages import format_time
@@ -24,6 +25,8 @@ from services.wallet.proof_runner import ProofRunner
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 READ_POOL: web.AppKey[Pool] = web.AppKey("read_pool")
 """For reads of users and operators: posting, voiding and the funds checks do not wait for its connections."""
+READER: web.AppKey[Reader] = web.AppKey("reader")
+"""For statements, which a standby may serve."""
 PROOF_POOL: web.AppKey[Pool] = web.AppKey("proof_pool")
 PROOF_RUNNER: web.AppKey[ProofRunner] = web.AppKey("proof_runner")
 
@@ -153,7 +156,7 @@ async def get_statement(request: web.Request) -> web.Response:
     """A page of entries, newest first."""
     query = validate(schemas.STATEMENT, dict(request.query))
     lines = await commands.list_statement(
-        request.app[READ_POOL],
+        request.app[READER],
         _wallet_id(request),
         below=schemas.decode_cursor(query.cursor),
         period=query.period,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 from services.chassis import database, readiness, server
+from services.chassis.replica import Reader
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
 from services.wallet import api
@@ -51,6 +52,7 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
         drift_pool = await _open_proof_pool(
             stack, proof_url, name=f"{runtime.instance} drift", size_max=DRIFT_POOL_SIZE_MAX
         )
+        reader = await _open_reader(settings, runtime, stack, read_pool)
         await readiness.register(runtime, pool, read_pool, proof_pool, drift_pool).wait(runtime, serves=True)
         runtime.run_beside(stack, watch_drift(drift_pool))
         proof_runner = ProofRunner(pool, proof_pool, instance=runtime.instance)
@@ -58,10 +60,31 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
         app = server.application("wallet")
         app[api.POOL] = pool
         app[api.READ_POOL] = read_pool
+        app[api.READER] = reader
         app[api.PROOF_POOL] = proof_pool
         app[api.PROOF_RUNNER] = proof_runner
         api.add_routes(app, TokenVerifier(settings.identity_keys.public_keys, audience="wallet"))
         await server.serve(app, runtime, host=settings.host, port=settings.wallet_port)
+
+
+async def _open_reader(
+    settings: WalletSettings, runtime: Runtime, stack: AsyncExitStack, read_pool: database.Pool
+) -> Reader:
+    """The reader of statements, which follows the standby if there is one. The role is ready without it."""
+    url = settings.wallet_read_database_url
+    if url is None:
+        return Reader(read_pool)
+    standby = await database.open_pool(
+        url.get_secret_value(),
+        name=f"{runtime.instance} standby",
+        size_max=settings.wallet_read_pool_size_max,
+        server_settings=PLANNER | database.READ_LIMITS,
+        on=database.STANDBY,
+    )
+    stack.push_async_callback(database.close_pool, standby)
+    reader = Reader(read_pool, standby, lag_seconds_max=settings.wallet_read_lag_seconds_max)
+    runtime.run_beside(stack, reader.watch())
+    return reader
 
 
 async def _open_proof_pool(stack: AsyncExitStack, url: str, *, name: str, size_max: int) -> database.Pool:

@@ -22,6 +22,12 @@ class WalletSettings(RoleSettings):
     wallet_proof_database_url: EngineUrl
     """The database, as `payflow_wallet_proof`: it reads everything and writes nothing."""
 
+    wallet_read_database_url: EngineUrl | None = None
+    """A standby of the database, as `payflow_wallet`: serves statements while it is near enough."""
+
+    wallet_read_lag_seconds_max: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """How old a statement from the standby may be, in seconds (up to 60)."""
+
     wallet_port: Port = 8000
     """The port of the API."""
 

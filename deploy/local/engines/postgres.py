@@ -142,6 +142,10 @@ class Postgres(Engine):
         """The URL of `database` with the login of `role`."""
         return dsn(self.address, database, login=(role, self._secrets.password(f"postgres:{role}")))
 
+    def replica_dsn(self, _database: str, _role: str) -> str | None:
+        """None: a single server has no replica."""
+        return None
+
     async def prepare(self) -> None:
         """Create the data folder if there is none, and write the configuration."""
         files.make_folder(self.directory)

@@ -74,7 +74,7 @@ class PostgresCluster:
         """The URL of `database` on the current leader, with the login of `role`."""
         return postgres.dsn(self.haproxy.primary, database, login=(role, self._secrets.password(f"postgres:{role}")))
 
-    def replica_dsn(self, database: str, role: str) -> str:
+    def replica_dsn(self, database: str, role: str) -> str | None:
         """The URL of `database` on one of the replicas, with the login of `role`."""
         return postgres.dsn(self.haproxy.replica, database, login=(role, self._secrets.password(f"postgres:{role}")))
 

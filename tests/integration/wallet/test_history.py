@@ -16,6 +16,7 @@ from services.chassis import finality
 from services.chassis.database import Pool, close_pool
 from services.chassis.finality import TICK, MomentNotFinal
 from services.chassis.period import Period
+from services.chassis.replica import Reader
 from services.contracts.identifiers import new_id
 from services.contracts.refusals.wallet import WalletNotFound
 from services.wallet import commands, schemas
@@ -43,7 +44,7 @@ async def statement(pool: Pool, wallet: UUID, period: Period = ALWAYS, *, limit:
     found: list[Line] = []
     below: int | None = None
     while True:
-        lines = await commands.list_statement(pool, wallet, below=below, period=period, limit=limit + 1)
+        lines = await commands.list_statement(Reader(pool), wallet, below=below, period=period, limit=limit + 1)
         found += lines[:limit]
         if len(lines) <= limit:
             return found
@@ -271,7 +272,7 @@ async def test_pages_of_a_period_contain_each_entry_once(pool: Pool, limit: int)
     below: int | None = None
     pages = 0
     while True:
-        lines = await commands.list_statement(pool, bob, below=below, period=period, limit=limit + 1)
+        lines = await commands.list_statement(Reader(pool), bob, below=below, period=period, limit=limit + 1)
         page = schemas.statement(lines, limit)
         seen += [item["seq"] for item in page["items"]]
         pages += 1
@@ -294,7 +295,7 @@ async def test_a_thousand_entries_paged_while_two_hundred_arrive(pool: Pool) -> 
     seen: list[int] = []
     arrived = 0
     while True:
-        lines = await commands.list_statement(pool, bob, below=below, period=ALWAYS, limit=38)
+        lines = await commands.list_statement(Reader(pool), bob, below=below, period=ALWAYS, limit=38)
         seen += [line.seq for line in lines[:37]]
         if arrived < 200:
             await post(pool, *(posting(alice, bob, 1) for _ in range(20)))
