@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deploy.doctor.findings import Finding, fail, ok, passed_unless
 
-FAILOVER_SECONDS_MAX = 25.0
+FAILOVER_SECONDS_MAX = 40.0
 """How long the database may be without a primary: the smallest time-outs of Patroni gave 20 s and less, when measured."""
 
 CONNECTIONS_RESERVED = 15
