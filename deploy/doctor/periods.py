@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from deploy.doctor.findings import Finding, fail, ok, passed_unless
 
 FAILOVER_SECONDS_MAX = 40.0
-"""How long the database may be without a primary: the smallest time-outs of Patroni gave 20 s and less, when measured."""
+"""How long the database may be without a primary. Patroni replaces a leader after 20 s at the earliest."""
 
 CONNECTIONS_RESERVED = 15
 """Connections beside the roles': three of PostgreSQL for superusers, migrations, backup, exporter, an administrator."""

@@ -79,7 +79,7 @@ class Reader:
         if self._standby is not None and needed is not None:
             try:
                 async with asyncio.timeout(STANDBY_SECONDS):
-                    result = await self._read_standby(self._standby, query, max(needed, at_least), is_complete)
+                    result = await self._read_standby(query, max(needed, at_least), is_complete=is_complete)
             except Behind:
                 pass
             except FAILURES as error:
@@ -113,10 +113,9 @@ class Reader:
             self._set_usable(usable=replayed is not None)
             self._measure(replayed or 0)
 
-    async def _read_standby(
-        self, standby: Pool, query: Query[Result], needed: int, is_complete: Query[bool] | None
-    ) -> Result:
-        async with database.connection(standby) as connection:
+    async def _read_standby(self, query: Query[Result], needed: int, *, is_complete: Query[bool] | None) -> Result:
+        assert self._standby is not None, "there is one to read on"
+        async with database.connection(self._standby) as connection:
             # Before the snapshot is taken: the replay continues, so a later look would promise too much.
             replayed = await connection.fetchval(statements.read_replayed_position)
             if replayed is None or replayed < needed:

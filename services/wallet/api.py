@@ -17,7 +17,15 @@ from services.chassis.server import callers
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.messages import format_time
 from services.contracts.refusals.wallet import OutcomeNotFound, ProofRunNotFound, WalletNotFound
-from services.wallet import commands, commands_admission, commands_proof_run, ledger, schemas, store_audit
+from services.wallet import (
+    commands,
+    commands_admission,
+    commands_proof_run,
+    commands_statement,
+    ledger,
+    schemas,
+    store_audit,
+)
 from services.wallet.ledger import Result
 from services.wallet.proof import verify
 from services.wallet.proof_runner import ProofRunner
@@ -155,7 +163,7 @@ async def get_balance(request: web.Request) -> web.Response:
 async def get_statement(request: web.Request) -> web.Response:
     """A page of entries, newest first."""
     query = validate(schemas.STATEMENT, dict(request.query))
-    lines = await commands.list_statement(
+    lines = await commands_statement.list_statement(
         request.app[READER],
         _wallet_id(request),
         below=schemas.decode_cursor(query.cursor),

@@ -52,7 +52,7 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
         drift_pool = await _open_proof_pool(
             stack, proof_url, name=f"{runtime.instance} drift", size_max=DRIFT_POOL_SIZE_MAX
         )
-        reader = await _open_reader(settings, runtime, stack, read_pool)
+        reader = await _open_reader(settings, read_pool, runtime=runtime, stack=stack)
         await readiness.register(runtime, pool, read_pool, proof_pool, drift_pool).wait(runtime, serves=True)
         runtime.run_beside(stack, watch_drift(drift_pool))
         proof_runner = ProofRunner(pool, proof_pool, instance=runtime.instance)
@@ -68,7 +68,7 @@ async def serve_api(settings: WalletSettings, runtime: Runtime) -> None:
 
 
 async def _open_reader(
-    settings: WalletSettings, runtime: Runtime, stack: AsyncExitStack, read_pool: database.Pool
+    settings: WalletSettings, read_pool: database.Pool, *, runtime: Runtime, stack: AsyncExitStack
 ) -> Reader:
     """The reader of statements, which follows the standby if there is one. The role is ready without it."""
     url = settings.wallet_read_database_url

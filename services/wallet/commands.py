@@ -11,11 +11,9 @@ from uuid import UUID
 
 import structlog
 
-from services.chassis import database, finality, halving, replica, replication
+from services.chassis import database, finality, halving, replication
 from services.chassis.body import InvalidParameter
 from services.chassis.database import Connection, DatabaseUnavailable, LockTimeout, Pool
-from services.chassis.period import Period
-from services.chassis.replica import Reader
 from services.contracts import money
 from services.contracts.identifiers import new_id
 from services.contracts.money import DEFAULT_CURRENCY
@@ -23,7 +21,7 @@ from services.contracts.refusals.wallet import OutcomeNotFound, WalletNotFound
 from services.wallet import ledger, metrics, seal, store, store_admission
 from services.wallet.ledger import Decision, Posting, Result
 from services.wallet.seal import Block, Head, HeadLost, Members, State
-from services.wallet.store import Line, Proof, Wallet
+from services.wallet.store import Proof, Wallet
 
 SEAL_MAX = 10_000
 """The most outcomes, and the most accounts, of one block: half a megabyte each. The rest goes into the next block at once."""
@@ -221,34 +219,6 @@ async def get_balance(pool: Pool, wallet_id: UUID, at: datetime | None) -> tuple
     if balance is None:
         raise WalletNotFound
     return balance
-
-
-async def list_statement(
-    reader: Reader, wallet_id: UUID, *, below: int | None, period: Period, limit: int
-) -> list[Line]:
-    """A page of the statement, newest first: the entries of a period with a seq less than `below` (None: all).
-
-    A period that has ended is final. Later pages are final in any case: below a visible entry there is no gap. The same holds
-    on a standby: it is used only if it has the whole period, and the entry after which the page begins.
-
-    Raises:
-        MomentNotFinal: an open transaction may still write an entry of the period.
-    """
-    position = 0
-    if period.until and below is None:
-        await finality.wait_for_period(reader.primary, period.until)
-        position = await replica.read_position(reader.primary)
-    first = store.SEQ_MAX if below is None else below
-
-    async def read(connection: Connection) -> list[Line]:
-        above = await store.last_seq_before(connection, wallet_id, period.since) if period.since else 0
-        up_to = await store.last_seq_before(connection, wallet_id, period.until) if period.until else first
-        return await store.list_entries(connection, wallet_id, below=first, above=above, up_to=up_to, limit=limit)
-
-    async def has_next(connection: Connection) -> bool:
-        return below is None or below <= 1 or await store.has_entry(connection, wallet_id, below - 1)
-
-    return await reader.read(read, at_least=position, is_complete=has_next)
 
 
 async def read_availability(

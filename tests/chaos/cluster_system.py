@@ -66,7 +66,7 @@ class Clusters(System):
     """A running private stack on clusters and everything that can break it."""
 
     plan: ProxiedClusters  # type: ignore[assignment]
-    heal_seconds_max = 150.0  # a former leader is rewound, or copied anew, before it follows
+    heal_seconds_max = 150.0  # a former leader is rewound, or copied again, before it follows
 
     async def leader(self) -> PatroniNode:
         """The PostgreSQL node that leads. Raises TimeoutError: none does for a long time."""

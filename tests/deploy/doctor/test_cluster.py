@@ -196,7 +196,7 @@ BROKEN: list[tuple[Change, str]] = [
     (grace(29), "fail stopping: gateway is killed 29 s after the order to stop, and needs 29 s (5 s + 24 s)"),
     (
         set_variable("transaction", "PAYFLOW_REVERSAL_AFTER_SECONDS", "20"),
-        "fail periods: transfers expire after 20 s, and a failover may take 25 s",
+        "fail periods: transfers expire after 20 s, and a failover may take 40 s",
     ),
 ]
 

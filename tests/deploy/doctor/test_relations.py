@@ -40,9 +40,9 @@ def test_failover_reversal_and_lifetime_are_in_order() -> None:
     assert [] == lines(
         periods.check_transfer_periods(reversal_after=facts.PERIODS.reversal_after, message_lifetime=lifetime)
     )
-    [short] = lines(periods.check_transfer_periods(reversal_after=25, message_lifetime=lifetime))
+    [short] = lines(periods.check_transfer_periods(reversal_after=40, message_lifetime=lifetime))
     [long] = lines(periods.check_transfer_periods(reversal_after=lifetime, message_lifetime=lifetime))
-    assert short.startswith("fail periods: transfers expire after 25 s, and a failover may take 25 s")
+    assert short.startswith("fail periods: transfers expire after 40 s, and a failover may take 40 s")
     assert long.startswith("fail periods: messages are retried for 91 s, and transfers expire after 91 s")
 
 

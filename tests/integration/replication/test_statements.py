@@ -15,6 +15,7 @@ from services.chassis.period import Period
 from services.chassis.replica import Reader
 from services.wallet import commands
 from services.wallet.app import PLANNER
+from services.wallet.commands_statement import list_statement
 from tests.harness.ledgers import fund, post, posting
 from tests.harness.standby import Pair
 
@@ -67,7 +68,7 @@ async def server_of(reader: Reader) -> str:
 
 async def sums(reader: Reader, wallet: UUID, *, below: int | None = None, period: Period = ALWAYS) -> list[int]:
     """The seqs of a page of the statement."""
-    lines = await commands.list_statement(reader, wallet, below=below, period=period, limit=2)
+    lines = await list_statement(reader, wallet, below=below, period=period, limit=2)
     return [line.seq for line in lines]
 
 

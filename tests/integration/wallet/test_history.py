@@ -21,6 +21,7 @@ from services.contracts.identifiers import new_id
 from services.contracts.refusals.wallet import WalletNotFound
 from services.wallet import commands, schemas
 from services.wallet.app import PLANNER
+from services.wallet.commands_statement import list_statement
 from services.wallet.store import Line
 from tests.harness.databases import TestDatabase
 from tests.harness.ledgers import fund, post, posting
@@ -44,7 +45,7 @@ async def statement(pool: Pool, wallet: UUID, period: Period = ALWAYS, *, limit:
     found: list[Line] = []
     below: int | None = None
     while True:
-        lines = await commands.list_statement(Reader(pool), wallet, below=below, period=period, limit=limit + 1)
+        lines = await list_statement(Reader(pool), wallet, below=below, period=period, limit=limit + 1)
         found += lines[:limit]
         if len(lines) <= limit:
             return found
@@ -272,7 +273,7 @@ async def test_pages_of_a_period_contain_each_entry_once(pool: Pool, limit: int)
     below: int | None = None
     pages = 0
     while True:
-        lines = await commands.list_statement(Reader(pool), bob, below=below, period=period, limit=limit + 1)
+        lines = await list_statement(Reader(pool), bob, below=below, period=period, limit=limit + 1)
         page = schemas.statement(lines, limit)
         seen += [item["seq"] for item in page["items"]]
         pages += 1
@@ -295,7 +296,7 @@ async def test_a_thousand_entries_paged_while_two_hundred_arrive(pool: Pool) -> 
     seen: list[int] = []
     arrived = 0
     while True:
-        lines = await commands.list_statement(Reader(pool), bob, below=below, period=ALWAYS, limit=38)
+        lines = await list_statement(Reader(pool), bob, below=below, period=ALWAYS, limit=38)
         seen += [line.seq for line in lines[:37]]
         if arrived < 200:
             await post(pool, *(posting(alice, bob, 1) for _ in range(20)))

@@ -9,6 +9,7 @@ HORIZON = "services/chassis/sql/queries_finality.sql"
 FILE_STREAM = "services/gateway/file_stream.py"
 API_WALLETS = "services/gateway/api/wallets.py"
 COMMANDS = "services/wallet/commands.py"
+STATEMENT = "services/wallet/commands_statement.py"
 QUERIES = "services/wallet/sql/queries.sql"
 
 HISTORY = "tests/integration/wallet/test_history.py"
@@ -51,7 +52,7 @@ MUTANTS = (
     Mutant(
         name="statement-not-final",
         guard="a statement of a period that has ended is final",
-        changes=[Change(COMMANDS, "    if period.until and below is None:\n", "    if False:\n")],
+        changes=[Change(STATEMENT, "    if period.until and below is None:\n", "    if False:\n")],
         works=WORKS,
         caught_by=[f"{HISTORY}::test_a_moment_that_stays_open_is_refused"],
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutation.mutant import Change, Mutant
 
 REPLICA = "services/chassis/replica.py"
-COMMANDS = "services/wallet/commands.py"
+COMMANDS = "services/wallet/commands_statement.py"
 STATEMENTS = "tests/integration/replication/test_statements.py"
 WORKS = f"{STATEMENTS}::test_statement_may_be_as_old_as_the_lag"
 
