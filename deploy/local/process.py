@@ -188,12 +188,14 @@ def is_alive(pid: int) -> bool:
 
 
 def kill_tree(pid: int) -> None:
-    """Kill the group of a process and every descendant, in whatever group it is."""
+    """Kill a process, the group that it leads, and every descendant, in whatever group each is."""
     below = descendants(pid)
     kill_group(pid)
     for child in below:
         with contextlib.suppress(psutil.Error):
             child.kill()
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def kill_group(pid: int) -> None:

@@ -67,15 +67,7 @@ class Etcd(Engine):
 
     async def is_ready(self) -> bool:
         """Whether the node knows a leader, so that it can be written to."""
-        timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS_MAX)
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(f"http://{LOOPBACK}:{self._port()}/health") as response,
-            ):
-                return response.ok
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+        return await is_healthy(self.address)
 
     async def stop(self) -> None:
         """Stop the node."""
@@ -94,3 +86,17 @@ class Etcd(Engine):
             *("--heartbeat-interval", "100", "--election-timeout", "1500"),
             *("--logger", "zap", "--log-level", "warn", "--auto-compaction-retention", "1"),
         ]
+
+
+async def is_healthy(address: tuple[str, int]) -> bool:
+    """Whether the node at an address knows a leader."""
+    host, port = address
+    timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS_MAX)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(f"http://{host}:{port}/health") as response,
+        ):
+            return response.ok
+    except (aiohttp.ClientError, TimeoutError):
+        return False

@@ -5,6 +5,7 @@ Patroni elects the leader by etcd, restarts a node as a replica when it returns,
 
 from __future__ import annotations
 
+import asyncio
 import pwd
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ import aiohttp
 import yaml
 
 from deploy.local import files, process
+from deploy.local.engines import etcd
 from deploy.local.engines.postgres import CLEAN_ENVIRONMENT, SUPERUSER, Address, Postgres
 from deploy.local.errors import LocalError
 from deploy.local.ports import LOOPBACK, Ports
@@ -25,6 +27,7 @@ NODES = (1, 2, 3)
 SCOPE = "payflow"
 REPLICATOR = "payflow_replication"
 PROBE_SECONDS_MAX = 2.0
+ETCD_POLL_SECONDS = 0.1
 SWITCHOVER_SECONDS_MAX = 30.0
 
 TTL_SECONDS = 20
@@ -91,7 +94,11 @@ class PatroniNode(Postgres):
         return LOOPBACK, self._port("_api")
 
     async def prepare(self) -> None:
-        """Write the configuration of the daemon. The ports were taken for all nodes at once."""
+        """Write the configuration of the daemon, and wait for etcd. The ports were taken for all nodes at once.
+
+        Raises:
+            LocalError: etcd did not become ready, a program is missing, or the password of existing data.
+        """
         files.make_folder(self.directory)
         self.end_orphans()
         if self.data.exists() and not self._secrets.has(f"postgres:{SUPERUSER}"):
@@ -107,6 +114,16 @@ class PatroniNode(Postgres):
             log=self.log,
             launcher=self._launcher(),
         )
+        await self._until_etcd_is_ready()
+
+    async def _until_etcd_is_ready(self) -> None:
+        """Wait until every node of etcd can be written to: the daemon ends if one is still starting."""
+        try:
+            async with asyncio.timeout(self.ready_seconds_max):
+                while not all([await etcd.is_healthy(address) for address in self.etcd]):  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(ETCD_POLL_SECONDS)
+        except TimeoutError:
+            raise LocalError(f"{self.name} found no etcd in {self.ready_seconds_max:.0f} s") from None
 
     async def is_ready(self) -> bool:
         """Whether the server runs, as the leader or as a replica that streams from it."""
