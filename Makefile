@@ -16,13 +16,13 @@ unexport $(foreach name,$(FOREIGN),$(if $(filter environment,$(origin $(name))),
 
 ##@ Use
 
-run: .venv/.installed  ## Start everything on this machine and stay in the foreground (Ctrl-C stops it)
+run: .venv/.installed  ## Start everything on this machine and stay in the foreground (HA=1 on clusters; Ctrl-C stops it)
 	@$(BIN)/python -m deploy.local run
 
 demo: .venv/.installed  ## Send one real transfer, show its timeline, prove that the money moved once
 	@$(BIN)/python -m deploy.local demo
 
-chaos: engines  ## Inject faults under load, check that no money is lost or duplicated (SEED= ROUNDS= ONLY=)
+chaos: engines  ## Inject faults under load, check that no money is lost or duplicated (SEED= ROUNDS= ONLY= HA=1)
 	@$(BIN)/python -m tests.chaos
 
 alerts-prove: programs  ## Cause every alert on a private stack, wait for its notification and its end, in an hour (ONLY="names quiet kills" HOLD= QUIET=)
