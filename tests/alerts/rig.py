@@ -20,7 +20,7 @@ from tests.alerts.certificates import SecurePage
 from tests.alerts.notifications import Notifications
 from tests.alerts.traffic import Traffic, users
 from tests.chaos import system as faulty
-from tests.chaos.system import System
+from tests.chaos.system import ProxiedSystem
 from tests.harness import monitoring
 from tests.harness.api import Person
 from tests.harness.prometheus import Prometheus
@@ -52,7 +52,7 @@ WARM_SCRAPES = 3
 class Rig:
     """Everything that a fault can break, and what is seen of it."""
 
-    system: System
+    system: ProxiedSystem
     servers: Servers
     prometheus: Prometheus
     notifications: Notifications

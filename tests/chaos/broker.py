@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.chaos.schedule import Round
-    from tests.chaos.system import System
+    from tests.chaos.system import ProxiedSystem
 
 SECONDS_MAX = 10.0
 MESSAGES_MAX = 80
 ITEMS_MAX = 8
 
 
-async def purge(system: System, _round: Round) -> None:
+async def purge(system: ProxiedSystem, _round: Round) -> None:
     """Purge all queues."""
     async with _channel(system) as channel:
         for queue in topology.QUEUES:
@@ -37,14 +37,14 @@ async def purge(system: System, _round: Round) -> None:
                 await (await channel.get_queue(name, ensure=False)).purge()
 
 
-async def delete_queue(system: System, round_: Round) -> None:
+async def delete_queue(system: ProxiedSystem, round_: Round) -> None:
     """Delete a queue, with its consumers and messages."""
     queue = random.Random(round_.number).choice(topology.QUEUES)
     async with _channel(system) as channel:
         await channel.queue_delete(queue.name)
 
 
-async def duplicate(system: System, round_: Round) -> None:
+async def duplicate(system: ProxiedSystem, round_: Round) -> None:
     """Send recent and old commands and events again, up to three times, in random order and batches.
 
     They are made from the transfers, not taken from a queue bound for this purpose: such a queue would accept
@@ -60,7 +60,7 @@ async def duplicate(system: System, round_: Round) -> None:
                 await _send(channel, queue, route, message)
 
 
-async def block(system: System, round_: Round) -> None:
+async def block(system: ProxiedSystem, round_: Round) -> None:
     """Raise the disk alarm: publishers are blocked."""
     await system.rabbitmqctl("set_disk_free_limit", "1000000GB")
     try:
@@ -86,7 +86,7 @@ def _bundled(bodies: Sequence[str], chance: random.Random) -> list[list[str]]:
 
 
 @asynccontextmanager
-async def _channel(system: System) -> AsyncIterator[AbstractChannel]:
+async def _channel(system: ProxiedSystem) -> AsyncIterator[AbstractChannel]:
     """A channel that bypasses the proxies.
 
     Raises:

@@ -65,7 +65,7 @@ class ProxiedClusters(PayFlow):
 class Clusters(System):
     """A running private stack on clusters and everything that can break it."""
 
-    plan: ProxiedClusters  # type: ignore[assignment]
+    plan: ProxiedClusters
     heal_seconds_max = 150.0  # a former leader is rewound, or copied again, before it follows
 
     async def leader(self) -> PatroniNode:
@@ -111,7 +111,7 @@ async def start(home: Path, *, report: Report, settings: Mapping[str, str] = SET
         stack.push_async_callback(clients.close)
         stack.push_async_callback(_close, plan)
         await stack.enter_async_context(running(place, plan, report=report))
-        system = Clusters(home, {CLIENTS: clients}, {}, plan)  # type: ignore[arg-type]
+        system = Clusters(home, plan, clients)
         stack.push_async_callback(system.session.close)
         yield system
 

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from tests.chaos import broker
 from tests.chaos.proxy import Edge
 from tests.chaos.schedule import Kind, Round
-from tests.chaos.system import CLIENTS, ENGINES, EVERYTHING, System
+from tests.chaos.system import CLIENTS, ENGINES, EVERYTHING, ProxiedSystem
 
 HEARTBEATS_LOST_SECONDS = (26.0, 32.0)
 """Long enough for the broker to drop a frozen worker and redeliver its messages."""
@@ -37,12 +37,12 @@ UNAVAILABLE = (
 """Errors of an action whose target is already broken: the fault counts as injected."""
 
 
-def kinds(system: System) -> list[Kind]:
+def kinds(system: ProxiedSystem) -> list[Kind]:
     """All faults of this system."""
     return [*_of_processes(system), *_of_edges(system), *_of_engines(), *_of_clocks(system)]
 
 
-def _of_processes(system: System) -> Iterator[Kind]:
+def _of_processes(system: ProxiedSystem) -> Iterator[Kind]:
     for name in [*system.processes, *ENGINES]:
         yield Kind(name, "kill", weight=3)
         yield Kind(name, "terminate")
@@ -52,7 +52,7 @@ def _of_processes(system: System) -> Iterator[Kind]:
     yield Kind(EVERYTHING, "restart", (0.0, 3.0), weight=2)
 
 
-def _of_edges(system: System) -> Iterator[Kind]:
+def _of_edges(system: ProxiedSystem) -> Iterator[Kind]:
     for name in system.edges:
         yield Kind(name, "cut", (0.5, 3.0))
         yield Kind(name, "black-hole", (0.5, 7.0))
@@ -74,12 +74,12 @@ def _of_engines() -> Iterator[Kind]:
     yield Kind("postgres", "lock-wallets", (1.0, LOCK_SECONDS), weight=3)
 
 
-def _of_clocks(system: System) -> Iterator[Kind]:
+def _of_clocks(system: ProxiedSystem) -> Iterator[Kind]:
     for name in system.clocks:
         yield Kind(name, "clock", (2.0, 6.0))
 
 
-async def inject(system: System, round_: Round) -> None:
+async def inject(system: ProxiedSystem, round_: Round) -> None:
     """Inject the fault of a round for its duration, then heal it, also after an error."""
     action = ACTIONS.get(round_.fault, _on_edge)
     try:
@@ -88,17 +88,17 @@ async def inject(system: System, round_: Round) -> None:
         await asyncio.sleep(round_.seconds)
 
 
-async def _kill(system: System, round_: Round) -> None:
+async def _kill(system: ProxiedSystem, round_: Round) -> None:
     system.send(system.pids(round_.component), signal.SIGKILL)
 
 
-async def _terminate(system: System, round_: Round) -> None:
+async def _terminate(system: ProxiedSystem, round_: Round) -> None:
     """Send the shutdown signal. PostgreSQL takes SIGTERM for "when the last client has gone", which never happens."""
     number = signal.SIGINT if round_.component == "postgres" else signal.SIGTERM
     system.send(system.pids(round_.component)[:1], number)
 
 
-async def _freeze(system: System, round_: Round) -> None:
+async def _freeze(system: ProxiedSystem, round_: Round) -> None:
     pids = system.pids(round_.component)
     system.send(pids, signal.SIGSTOP)
     try:
@@ -107,7 +107,7 @@ async def _freeze(system: System, round_: Round) -> None:
         system.send(pids, signal.SIGCONT)
 
 
-async def _keep_down(system: System, round_: Round) -> None:
+async def _keep_down(system: ProxiedSystem, round_: Round) -> None:
     try:
         await system.stack.take_down(round_.component)
         await asyncio.sleep(round_.seconds)
@@ -115,7 +115,7 @@ async def _keep_down(system: System, round_: Round) -> None:
         system.stack.bring_up(round_.component)
 
 
-async def _restart(system: System, round_: Round) -> None:
+async def _restart(system: ProxiedSystem, round_: Round) -> None:
     """Kill everything at once, engines included, and start it again in random order."""
     names = [*ENGINES, *system.processes]
     try:
@@ -129,7 +129,7 @@ async def _restart(system: System, round_: Round) -> None:
             await asyncio.sleep(chance.uniform(0, 0.5))
 
 
-async def _on_edge(system: System, round_: Round) -> None:
+async def _on_edge(system: ProxiedSystem, round_: Round) -> None:
     edge = system.edges[round_.component]
     _EDGE_ACTIONS[round_.fault](edge)
     try:
@@ -138,7 +138,7 @@ async def _on_edge(system: System, round_: Round) -> None:
         edge.heal()
 
 
-async def _jump(system: System, round_: Round) -> None:
+async def _jump(system: ProxiedSystem, round_: Round) -> None:
     clock = system.clocks[round_.component]
     # Derived from the round, so that the same seed gives the same jumps.
     clock.jump(random.Random(round_.number).choice(CLOCK_JUMPS))
@@ -148,12 +148,12 @@ async def _jump(system: System, round_: Round) -> None:
         clock.jump(0)
 
 
-async def _flush(system: System, _round: Round) -> None:
+async def _flush(system: ProxiedSystem, _round: Round) -> None:
     async with _redis(system) as cache:
         await cache.flushall()
 
 
-async def _garbage(system: System, round_: Round) -> None:
+async def _garbage(system: ProxiedSystem, round_: Round) -> None:
     """Overwrite every value with invalid data of another type."""
     chance = random.Random(round_.number)
     async with _redis(system) as cache:
@@ -162,7 +162,7 @@ async def _garbage(system: System, round_: Round) -> None:
             await cache.set(key, chance.choice(nonsense))
 
 
-async def _full(system: System, round_: Round) -> None:
+async def _full(system: ProxiedSystem, round_: Round) -> None:
     """Make Redis refuse writes."""
     async with _redis(system) as cache:
         await cache.config_set("maxmemory", "1")
@@ -171,7 +171,7 @@ async def _full(system: System, round_: Round) -> None:
         await cache.config_set("maxmemory", "0")
 
 
-async def _end_sessions(system: System, round_: Round) -> None:
+async def _end_sessions(system: ProxiedSystem, round_: Round) -> None:
     """End random database sessions, a few times a second."""
     connection = await asyncpg.connect(system.plan.superuser_dsn, timeout=3)
     try:
@@ -182,7 +182,7 @@ async def _end_sessions(system: System, round_: Round) -> None:
         await connection.close(timeout=1)
 
 
-async def _lock_wallets(system: System, round_: Round) -> None:
+async def _lock_wallets(system: ProxiedSystem, round_: Round) -> None:
     """Lock the accounts of the busiest wallets, as a stuck database client would."""
     connection = await asyncpg.connect(system.stack["databases"]["wallet"], timeout=3)
     try:
@@ -193,7 +193,7 @@ async def _lock_wallets(system: System, round_: Round) -> None:
         await connection.close(timeout=1)
 
 
-def _redis(system: System) -> redis_client.Redis:
+def _redis(system: ProxiedSystem) -> redis_client.Redis:
     return redis_client.from_url(system.stack["redis"], socket_timeout=2, socket_connect_timeout=2)
 
 
@@ -201,7 +201,7 @@ def _is_http(edge: str) -> bool:
     return edge.partition(">")[2] not in ENGINES or edge == CLIENTS
 
 
-Action = Callable[[System, Round], Awaitable[None]]
+Action = Callable[[ProxiedSystem, Round], Awaitable[None]]
 
 ACTIONS: dict[str, Action] = {
     "kill": _kill,

@@ -15,7 +15,7 @@ from tests.chaos.faults import inject
 from tests.chaos.load import Load
 from tests.chaos.report import Injected, Report
 from tests.chaos.schedule import Round
-from tests.chaos.system import System
+from tests.chaos.system import ProxiedSystem, System
 from tests.harness.books import faults_when_quiet
 
 QUIET_SECONDS_MAX = 90.0
@@ -55,7 +55,7 @@ def cluster_injector(system: Clusters) -> Injector:
     return inject_one
 
 
-def stack_injector(system: System) -> Injector:
+def stack_injector(system: ProxiedSystem) -> Injector:
     """Inject faults into a private stack, then wait until the affected process is ready again."""
 
     async def inject_one(round_: Round) -> float | None:

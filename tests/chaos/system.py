@@ -115,21 +115,18 @@ class ProxiedPayFlow(PayFlow):
 
 
 class System:
-    """A running private stack and everything that can break it."""
+    """A running private stack, and when it is ready."""
 
     heal_seconds_max = HEAL_SECONDS_MAX
 
-    def __init__(self, home: Path, edges: dict[str, Edge], clocks: dict[str, Clock], plan: ProxiedPayFlow) -> None:
-        self.stack = Stack(home)
-        self.edges = edges
-        self.clocks = clocks
-        self.plan = plan
-        self.session = aiohttp.ClientSession()
+    plan: PayFlow
 
-    @property
-    def gateway(self) -> str:
-        """The gateway URL for the clients of the run, also behind a proxy."""
-        return f"http://{LOOPBACK}:{self.edges[CLIENTS].port}"
+    def __init__(self, home: Path, plan: PayFlow, clients: Edge) -> None:
+        """`clients` is the proxy between the clients of the run and the gateway."""
+        self.stack = Stack(home)
+        self.plan = plan
+        self.gateway = f"http://{LOOPBACK}:{clients.port}"
+        self.session = aiohttp.ClientSession()
 
     @property
     def processes(self) -> list[str]:
@@ -151,20 +148,6 @@ class System:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-
-    async def rabbitmqctl(self, *arguments: str) -> bool:
-        """Run the broker's control tool; return whether it succeeded."""
-        server = find_server()
-        assert server is not None, "the broker is installed"
-        child = await asyncio.create_subprocess_exec(
-            str(server.with_name("rabbitmqctl")),
-            *("--timeout", str(CONTROL_SECONDS), *arguments),
-            env=self.plan.rabbitmq._environment(),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        return await child.wait() == 0
 
     async def healed(self, name: str) -> float | None:
         """Seconds until a process, an engine or the caller of an edge is ready again; None: not in time."""
@@ -200,8 +183,33 @@ class System:
             return False
 
 
+class ProxiedSystem(System):
+    """A running private stack and everything that can break it."""
+
+    plan: ProxiedPayFlow
+
+    def __init__(self, home: Path, edges: dict[str, Edge], clocks: dict[str, Clock], plan: ProxiedPayFlow) -> None:
+        super().__init__(home, plan, edges[CLIENTS])
+        self.edges = edges
+        self.clocks = clocks
+
+    async def rabbitmqctl(self, *arguments: str) -> bool:
+        """Run the broker's control tool; return whether it succeeded."""
+        server = find_server()
+        assert server is not None, "the broker is installed"
+        child = await asyncio.create_subprocess_exec(
+            str(server.with_name("rabbitmqctl")),
+            *("--timeout", str(CONTROL_SECONDS), *arguments),
+            env=self.plan.rabbitmq._environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        return await child.wait() == 0
+
+
 @asynccontextmanager
-async def start(home: Path, *, report: Report, settings: Mapping[str, str] = SETTINGS) -> AsyncIterator[System]:
+async def start(home: Path, *, report: Report, settings: Mapping[str, str] = SETTINGS) -> AsyncIterator[ProxiedSystem]:
     """Start a private stack with its proxies and these settings below `home`; stop everything afterwards."""
     caller = {name: value for name, value in os.environ.items() if not name.startswith("PAYFLOW_")}
     plan = ProxiedPayFlow(
@@ -212,7 +220,7 @@ async def start(home: Path, *, report: Report, settings: Mapping[str, str] = SET
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_close, plan.wiring.edges.values())
         await stack.enter_async_context(running(Home(home), plan, report=report))
-        system = System(home, dict(plan.wiring.edges), dict(plan.wiring.clocks), plan)
+        system = ProxiedSystem(home, dict(plan.wiring.edges), dict(plan.wiring.clocks), plan)
         stack.push_async_callback(system.session.close)
         yield system
 
