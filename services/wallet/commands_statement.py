@@ -35,6 +35,8 @@ async def list_statement(
         return await store.list_entries(connection, wallet_id, below=first, above=above, up_to=up_to, limit=limit)
 
     async def has_next(connection: Connection) -> bool:
-        return below is None or below <= 1 or await store.has_entry(connection, wallet_id, below - 1)
+        if below is None or below <= 1:
+            return True
+        return bool(await store.list_entries(connection, wallet_id, below=below, above=below - 2, up_to=below, limit=1))
 
     return await reader.read(read, at_least=position, is_complete=has_next)

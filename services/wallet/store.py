@@ -238,12 +238,6 @@ async def list_entries(
     return [Line(*row) for row in rows]
 
 
-async def has_entry(connection: Connection, wallet_id: UUID, seq: int) -> bool:
-    """Whether an account has an entry with this seq."""
-    found: bool = await connection.fetchval(statements.has_entry, wallet_id, seq)
-    return found
-
-
 async def read_available(connection: Connection, wallet_ids: Sequence[UUID]) -> dict[UUID, tuple[int, bool]]:
     """The available balance of each wallet, in minor units, and whether it is frozen."""
     rows = await connection.fetch(statements.read_available, wallet_ids)

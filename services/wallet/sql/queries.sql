@@ -100,9 +100,6 @@ JOIN accounts AS counterparty
 WHERE entries.account_id = $1 AND entries.seq < $2 AND entries.seq > $3 AND entries.seq <= $4
 ORDER BY entries.seq DESC LIMIT $5;
 
--- name: has_entry
-SELECT EXISTS (SELECT FROM entries WHERE account_id = $1 AND seq = $2);
-
 -- name: last_seq_before
 -- Times are whole microseconds: before a moment means at or before the preceding microsecond.
 SELECT last_seq_at($1, $2::timestamptz - interval '1 microsecond');
