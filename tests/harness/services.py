@@ -23,6 +23,7 @@ from services.chassis.client import Upstream
 from services.chassis.consumer import Consumer
 from services.chassis.database import Pool, close_pool
 from services.chassis.outbox import Relay
+from services.chassis.replica import Reader
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import Identity, TokenVerifier
 from services.contracts import topology
@@ -193,6 +194,7 @@ async def open_money_path(
     app = server.application("wallet")
     app[wallet_api.POOL] = wallet_pool
     app[wallet_api.READ_POOL] = wallet_pool
+    app[wallet_api.READER] = Reader(wallet_pool)
     app[wallet_api.PROOF_POOL] = wallet_pool
     wallet_api.add_routes(app, TokenVerifier(keys["wallet"].public_keys, audience="wallet"))
     runner = web.AppRunner(app, access_log=None)

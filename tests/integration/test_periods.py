@@ -16,6 +16,7 @@ from services.auth import api as auth_api
 from services.chassis import audit, server
 from services.chassis.database import close_pool
 from services.chassis.problems import Handler
+from services.chassis.replica import Reader
 from services.contracts.identifiers import new_id
 from services.contracts.messages import format_time
 from services.notification import api as notification_api
@@ -128,6 +129,7 @@ async def _fill_statement(database: TestDatabase, *_: str) -> Filled:
     )
     assert [BEFORE, TOGETHER, AFTER] == [row["count"] for row in times]
     app = _app("wallet", "/wallets/{id}/statement", wallet_api.get_statement, wallet_api.READ_POOL, pool)
+    app[wallet_api.READER] = Reader(pool)
     return app, f"/wallets/{destination}/statement", {}, times[1]["created_at"]
 
 

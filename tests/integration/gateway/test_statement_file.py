@@ -20,6 +20,7 @@ from prometheus_client import REGISTRY
 
 from services.chassis import server, watchdog
 from services.chassis.database import Pool, close_pool
+from services.chassis.replica import Reader
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts.identifiers import new_id
 from services.gateway import file_stream
@@ -72,6 +73,7 @@ async def wallet_url(pool: Pool) -> AsyncIterator[str]:
     """The wallet service itself."""
     app = server.application("wallet")
     app[wallet_api.POOL] = app[wallet_api.READ_POOL] = app[wallet_api.PROOF_POOL] = pool
+    app[wallet_api.READER] = Reader(pool)
     wallet_api.add_routes(app, TokenVerifier(PUBLIC_KEYS, audience="wallet"))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

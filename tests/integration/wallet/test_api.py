@@ -16,6 +16,7 @@ from aiohttp import web
 from services.chassis import server
 from services.chassis.client import Upstream
 from services.chassis.database import Pool, close_pool
+from services.chassis.replica import Reader
 from services.chassis.roles import Runtime
 from services.chassis.service_tokens import TokenVerifier
 from services.contracts import money
@@ -72,6 +73,7 @@ async def served(pool: Pool, wallet_database: TestDatabase) -> AsyncIterator[Api
         app = server.application("wallet")
         app[api.POOL] = pool
         app[api.READ_POOL] = read_pool
+        app[api.READER] = Reader(read_pool)
         app[api.PROOF_POOL] = proof_pool
         app[api.PROOF_RUNNER] = ProofRunner(pool, proof_pool, instance="test")
         Runtime(service="wallet", role="api", instance="test").run_beside(stack, app[api.PROOF_RUNNER].run())

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from services.chassis import server
 from services.chassis.database import Pool
+from services.chassis.replica import Reader
 from services.chassis.service_tokens import Identity, TokenSigner, TokenVerifier
 from services.contracts.identifiers import new_id
 from services.wallet import api
@@ -49,6 +50,7 @@ async def wallet(pool: Pool) -> AsyncIterator[Wallet]:
     app = server.application("wallet")
     app[api.POOL] = pool
     app[api.READ_POOL] = pool
+    app[api.READER] = Reader(pool)
     app[api.PROOF_POOL] = pool
     api.add_routes(app, TokenVerifier(keys["wallet"].public_keys, audience="wallet"))
     runner = web.AppRunner(app, access_log=None)

@@ -14,6 +14,7 @@ from aiohttp import web
 from services.chassis import server
 from services.chassis.client import Upstream, UpstreamUnavailable
 from services.chassis.database import Pool
+from services.chassis.replica import Reader
 from services.chassis.service_tokens import Identity, TokenClockSkew, TokenVerifier
 from services.contracts.identifiers import new_id
 from services.contracts.refusal import Refusal
@@ -49,6 +50,7 @@ class Wallet:
         app = server.application("wallet")
         app[api.POOL] = self._pool
         app[api.READ_POOL] = self._pool
+        app[api.READER] = Reader(self._pool)
         app[api.PROOF_POOL] = self._pool
         verifier = TokenVerifier(self.keys["wallet"].public_keys, audience="wallet", clock=self.clock)
         api.add_routes(app, verifier)
