@@ -1,6 +1,6 @@
 """HAProxy in front of the PostgreSQL nodes: one port that always leads to the current leader, and one for a replica.
 
-It asks the daemon of each node for its role once a second, and closes the connections to a node that is no longer the leader.
+It checks the role of each node at its daemon twice a second, and closes the connections to a node that no longer leads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ listen {name}
     bind {host}:{port}
     option httpchk OPTIONS /{name}
     http-check expect status 200
-    default-server inter 1s fall 2 rise 1 on-marked-down shutdown-sessions
+    default-server inter 500ms fall 3 rise 1 on-marked-down shutdown-sessions
 """
 SERVER = "    server {name} {host}:{port} check addr {api_host} port {api_port}\n"
 
