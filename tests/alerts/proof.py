@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.alerts.notifications import RESOLVED, Expected
+from tests.alerts.notifications import RESOLVED, WATCHDOG, Expected
 from tests.alerts.rig import Rig
 from tests.alerts.table import Fault
 
@@ -108,9 +108,9 @@ async def _inject(rig: Rig, fault: Fault, show: Show, *, hold: float) -> _Run:
 
 
 async def until_quiet(rig: Rig, show: Show) -> None:
-    """Wait until no alert is open; go on after a while."""
+    """Wait until no alert is open, nor firing before its notification; go on after a while."""
     began = time.monotonic()
-    while open_alerts := sorted(set(unexpected(rig)) - OF_OTHERS):
+    while open_alerts := sorted({*unexpected(rig), *await rig.firing()} - {*OF_OTHERS, WATCHDOG}):
         waited = time.monotonic() - began
         if waited > QUIET_SECONDS_MAX:
             show(f"still firing: {', '.join(open_alerts)}")
