@@ -21,7 +21,7 @@ from services.wallet import commands
 from services.wallet.proof import verify
 from tests.harness import large_ledger, usage
 from tests.harness.databases import DataFolder, TestDatabase
-from tests.harness.drills import FULL, bound
+from tests.harness.drills import bound
 from tests.harness.sealed_ledgers import faults
 from tests.harness.stack import Stack, running
 
@@ -130,7 +130,7 @@ async def large(
         await owner.close()
 
 
-@pytest.mark.skipif(not FULL, reason="minutes, and a stack of its own; the generator is tested above")
+@pytest.mark.full_drill
 @pytest.mark.timeout(3600)
 async def test_the_proof_of_a_large_ledger(large: tuple[Stack, asyncpg.Connection], tmp_path: Path) -> None:
     """Guarantee 16: two million entries are verified with progress, and the periodic runs use less than 3 % of the machine.
