@@ -25,7 +25,7 @@ KINDS = [
     Kind(LEADER, "partition", (1.0, 5.0), weight=3),
     Kind(LEADER, "kill", weight=1),
     Kind(LEADER, "switchover", weight=2),
-    Kind(LEADER, "fail-over-unreplicated", (3.0, 8.0), weight=1),
+    Kind(LEADER, "fail-over-unreplicated", (1.5, 4.0), weight=1),
     Kind(REPLICA, "kill"),
     Kind(REPLICA, "freeze", (2.0, 10.0)),
     Kind(ETCD, "keep-down", (2.0, 10.0)),
@@ -90,7 +90,10 @@ async def _switched_over(system: Clusters, _round: Round) -> None:
 
 
 async def _failed_over_unreplicated(system: Clusters, round_: Round) -> None:
-    """Freeze both replicas: commits wait, clients give up and repeat. Then lose the leader, and let a replica lead."""
+    """Freeze both replicas: commits wait, clients give up and repeat. Then lose the leader, and let a replica lead.
+
+    Shorter than Patroni needs to notice: after that no replica may lead until the former leader is back.
+    """
     leader, replicas = await system.leader(), await system.replicas()
     try:
         with _Frozen(system, replicas, only_server=True):
