@@ -28,6 +28,7 @@ SCOPE = "payflow"
 REPLICATOR = "payflow_replication"
 PROBE_SECONDS_MAX = 2.0
 ETCD_POLL_SECONDS = 0.1
+PROMOTABLE = frozenset({"sync_standby", "quorum_standby"})
 SWITCHOVER_SECONDS_MAX = 30.0
 
 TTL_SECONDS = 20
@@ -128,6 +129,19 @@ class PatroniNode(Postgres):
     async def is_ready(self) -> bool:
         """Whether the server runs, as the leader or as a replica that streams from it."""
         return await self._status("health") and await super().is_ready()
+
+    async def count_promotable(self) -> int:
+        """How many replicas may lead now: Patroni has recorded that they have every commit. 0 without a response."""
+        timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS_MAX)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(f"{self._api_url}/cluster") as response,
+            ):
+                members = (await response.json())["members"]
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError):
+            return 0
+        return sum(member["role"] in PROMOTABLE and member["state"] == "streaming" for member in members)
 
     async def is_leader(self) -> bool:
         """Whether the node has the leader's lock."""

@@ -100,7 +100,7 @@ class PostgresCluster:
             raise LocalError(f"no replica followed the leader in {READY_SECONDS_MAX:.0f} s") from None
 
     async def is_replicated(self, *, replicas: int = 1) -> bool:
-        """Whether commits wait for one of so many replicas that follow the leader."""
+        """Whether commits wait for one of so many replicas that follow the leader, and each of them may lead."""
         try:
             connection = await asyncpg.connect(self.dsn("postgres"), timeout=LOGIN_SECONDS_MAX)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -111,7 +111,8 @@ class PostgresCluster:
             return False
         finally:
             connection.terminate()
-        return following >= replicas
+        leader = await self.leader()
+        return following >= replicas and leader is not None and await leader.count_promotable() >= replicas
 
     async def leader(self) -> PatroniNode | None:
         """The node that leads now; None while none does."""
