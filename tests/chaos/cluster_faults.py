@@ -36,8 +36,6 @@ KINDS = [
     Kind(RABBITMQ, "partition", (5.0, 12.0)),
 ]
 
-FAILURES_OF_LEADERS = frozenset({"keep-down", "freeze", "partition", "kill", "fail-over-unreplicated"})
-
 
 async def inject(system: Clusters, round_: Round) -> None:
     """Inject the fault of a round, then heal it, also after an error."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import aiohttp
+
 from deploy.local import process
 from deploy.local.errors import LocalError
 from deploy.local.ports import Ports
@@ -16,6 +18,7 @@ from deploy.local.process import Process
 from deploy.secrets.store import Secrets
 
 READY_POLL_SECONDS = 0.03
+PROBE_SECONDS_MAX = 2.0
 ATTEMPTS_MAX = 3
 ADDRESS_TAKEN = ("address already in use", "eaddrinuse", "could not bind")
 
@@ -146,6 +149,16 @@ class Engine(abc.ABC):
         for name in self.port_names:
             self._ports.forget(name)
         return True
+
+
+async def is_ok(url: str) -> bool:
+    """Whether a page of an engine responds with success."""
+    timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS_MAX)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            return response.ok
+    except (aiohttp.ClientError, TimeoutError):
+        return False
 
 
 @contextmanager

@@ -5,16 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import aiohttp
-
 from deploy.local import files
-from deploy.local.engines.engine import Engine
+from deploy.local.engines.engine import Engine, is_ok
 from deploy.local.errors import LocalError
 from deploy.local.ports import LOOPBACK, Ports, is_free
 from deploy.local.process import Process
 
 NODES = (1, 2, 3)
-PROBE_SECONDS_MAX = 1.0
 
 
 def find_server() -> str | None:
@@ -91,12 +88,4 @@ class Etcd(Engine):
 async def is_healthy(address: tuple[str, int]) -> bool:
     """Whether the node at an address knows a leader."""
     host, port = address
-    timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS_MAX)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"http://{host}:{port}/health") as response,
-        ):
-            return response.ok
-    except (aiohttp.ClientError, TimeoutError):
-        return False
+    return await is_ok(f"http://{host}:{port}/health")

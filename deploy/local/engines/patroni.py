@@ -17,6 +17,7 @@ import yaml
 
 from deploy.local import files, process
 from deploy.local.engines import etcd
+from deploy.local.engines.engine import is_ok
 from deploy.local.engines.postgres import CLEAN_ENVIRONMENT, SUPERUSER, Address, Postgres
 from deploy.local.errors import LocalError
 from deploy.local.ports import LOOPBACK, Ports
@@ -128,7 +129,7 @@ class PatroniNode(Postgres):
 
     async def is_ready(self) -> bool:
         """Whether the server runs, as the leader or as a replica that streams from it."""
-        return await self._status("health") and await super().is_ready()
+        return await is_ok(f"{self._api_url}/health") and await super().is_ready()
 
     async def count_promotable(self) -> int:
         """How many replicas may lead now: Patroni has recorded that they have every commit. 0 without a response."""
@@ -145,18 +146,7 @@ class PatroniNode(Postgres):
 
     async def is_leader(self) -> bool:
         """Whether the node has the leader's lock."""
-        return await self._status("primary")
-
-    async def _status(self, page: str) -> bool:
-        timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS_MAX)
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(f"{self._api_url}/{page}") as response,
-            ):
-                return response.ok
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+        return await is_ok(f"{self._api_url}/primary")
 
     @property
     def pids(self) -> list[int]:
